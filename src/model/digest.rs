@@ -1,0 +1,156 @@
+//! SHA-256 values and the keys that make digests of source bytes unguessable.
+//!
+//! A bare SHA-256 of a short record gives the number in it away to whoever tries all numbers, so every
+//! digest of bytes that came from a source is an HMAC-SHA-256 (RFC 2104) under a key outside the trail.
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use std::fmt;
+use zeroize::Zeroizing;
+
+/// A SHA-256 value.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Hash(pub [u8; 32]);
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// Appends lower-case hexadecimal digits.
+pub fn write_hex(bytes: &[u8], out: &mut Vec<u8>) {
+    for byte in bytes {
+        out.push(HEX[usize::from(byte >> 4)]);
+        out.push(HEX[usize::from(byte & 15)]);
+    }
+}
+
+/// Lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    let mut out = Vec::with_capacity(bytes.len() * 2);
+    write_hex(bytes, &mut out);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// Reads lower-case hexadecimal digits; anything else is `None`.
+pub fn parse_hex(text: &[u8]) -> Option<Vec<u8>> {
+    fn digit(byte: u8) -> Option<u8> {
+        match byte {
+            b'0'..=b'9' => Some(byte - b'0'),
+            b'a'..=b'f' => Some(byte - b'a' + 10),
+            _ => None,
+        }
+    }
+    let (pairs, []) = text.as_chunks::<2>() else { return None };
+    pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect()
+}
+
+impl Hash {
+    /// Reads 64 lower-case hexadecimal digits.
+    pub fn parse(text: &str) -> Option<Hash> {
+        parse_hex(text.as_bytes())?.try_into().ok().map(Hash)
+    }
+    /// 64 lower-case hexadecimal digits.
+    pub fn hex(&self) -> String {
+        hex(&self.0)
+    }
+}
+
+impl fmt::Display for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.hex())
+    }
+}
+
+impl fmt::Debug for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.hex())
+    }
+}
+
+/// A secret key for HMAC-SHA-256. Its inner states are computed once; its bytes are wiped when dropped.
+#[derive(Clone)]
+pub struct Key {
+    number: u32,
+    keyed: Hmac<Sha256>,
+}
+
+impl Key {
+    /// A key from its 32 bytes. `number` is the quarter's number that stands beside what it makes.
+    pub fn new(number: u32, secret: Zeroizing<[u8; 32]>) -> Key {
+        #[allow(clippy::expect_used)] // RFC 2104 takes keys of any length, so this cannot fail.
+        let keyed = Hmac::new_from_slice(&secret[..]).expect("HMAC takes keys of any length");
+        Key { number, keyed }
+    }
+
+    /// The number given at creation.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// HMAC-SHA-256 over `domain`, a zero byte, and `parts` one after the other. Different domains never
+    /// give comparable values.
+    pub fn mac(&self, domain: &str, parts: &[&[u8]]) -> Hash {
+        let mut mac = self.keyed.clone();
+        mac.update(domain.as_bytes());
+        mac.update(&[0]);
+        for part in parts {
+            mac.update(part);
+        }
+        Hash(mac.finalize().into_bytes().into())
+    }
+
+    /// The first 16 bytes of [`Key::mac`] as hexadecimal digits, after the key's number: `1:9f86d0…`.
+    pub fn fingerprint(&self, domain: &str, parts: &[&[u8]]) -> String {
+        format!("{}:{}", self.number, hex(&self.mac(domain, parts).0[..16]))
+    }
+
+    /// A running [`Key::mac`] for bytes that arrive in pieces.
+    pub fn start(&self, domain: &str) -> Running {
+        let mut mac = self.keyed.clone();
+        mac.update(domain.as_bytes());
+        mac.update(&[0]);
+        Running(mac)
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key({})", self.number)
+    }
+}
+
+/// An HMAC that is still being fed.
+#[derive(Clone)]
+pub struct Running(Hmac<Sha256>);
+
+impl Running {
+    /// Feeds bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+    /// The value over all bytes fed.
+    pub fn finish(self) -> Hash {
+        Hash(self.0.finalize().into_bytes().into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hex_reads_back_and_refuses_upper_case() {
+        assert_eq!(parse_hex(hex(&[0, 1, 0xab, 0xff]).as_bytes()), Some(vec![0, 1, 0xab, 0xff]));
+        assert_eq!(parse_hex(b"AB"), None);
+        assert_eq!(parse_hex(b"abc"), None);
+    }
+
+    #[test]
+    fn domains_separate() {
+        let key = Key::new(1, Zeroizing::new([7; 32]));
+        assert_ne!(key.mac("a", &[b"x"]), key.mac("b", &[b"x"]));
+        assert_eq!(key.mac("a", &[b"x", b"y"]), key.mac("a", &[b"xy"]));
+        let mut running = key.start("a");
+        running.update(b"x");
+        running.update(b"y");
+        assert_eq!(running.finish(), key.mac("a", &[b"xy"]));
+    }
+}

@@ -1,0 +1,21 @@
+//! The words of the product as types: plain values, no I/O, no clock.
+//!
+//! Everything above this layer speaks in these types. They are the vocabulary of the trail as well:
+//! [`event::Event`], [`finding::Finding`], [`grant::Grant`] and [`incident::Incident`] know how to write
+//! themselves as members of a trail entry, through [`json::Object`], which is the only JSON writer that
+//! leads into the trail and masks every string on its way (see there).
+
+pub mod digest;
+pub mod event;
+pub mod finding;
+pub mod grant;
+pub mod incident;
+pub mod json;
+pub mod record;
+pub mod time;
+
+pub use digest::{Hash, Key};
+pub use event::{Action, Category, Event, Outcome, System};
+pub use finding::{Finding, Severity};
+pub use record::{Framing, Parsed, Record};
+pub use time::Time;
