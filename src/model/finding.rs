@@ -50,6 +50,8 @@ pub struct Finding {
     pub actor_name: Option<String>,
     /// Object type and record ids it is about.
     pub target: Option<String>,
+    /// Where the raw record stands. Set by the pipeline from the event.
+    pub locator: Option<String>,
     /// The field the value stands in, dotted path.
     pub field: Option<String>,
     /// Keyed fingerprint of the value, so that it is recognised elsewhere.
@@ -85,6 +87,7 @@ impl Default for Finding {
             actor: None,
             actor_name: None,
             target: None,
+            locator: None,
             field: None,
             fingerprint: None,
             likelihood: None,
@@ -112,6 +115,7 @@ impl Finding {
         out.opt("actor", &self.actor);
         out.opt("actor_name", &self.actor_name);
         out.opt("target", &self.target);
+        out.opt("locator", &self.locator);
         out.opt("field", &self.field);
         if let Some(fingerprint) = &self.fingerprint {
             out.word("fingerprint", fingerprint);

@@ -2,8 +2,10 @@
 
 use super::Time;
 use super::event::words;
-use super::finding::Severity;
-use serde::{Deserialize, Serialize};
+use super::finding::{Finding, Severity};
+use super::json::Object;
+use serde::Deserialize;
+use std::collections::BTreeMap;
 
 words!(
     /// Where an incident stands (NIST SP 800-61 r3 as a CSF 2.0 profile, in the words auditors know).
@@ -14,7 +16,7 @@ words!(
 );
 
 /// A projection of the trail's `incident` and `finding` entries.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Incident {
     /// `INC-<index of the entry that opened it>`; unique within a trail generation.
     pub id: String,
@@ -57,7 +59,7 @@ words!(
 );
 
 /// What is to be sent about an incident. Its id never changes, so a receiver can tell a repetition.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Alert {
     /// `ALR-<index of the entry that owes it>`.
     pub id: String,
@@ -70,7 +72,41 @@ pub struct Alert {
     /// When it was first owed.
     pub since: Time,
     /// Receivers that have not got it yet, with whether a failure was already recorded.
-    pub owed: std::collections::BTreeMap<String, bool>,
-    /// Index of the finding entry that caused it.
-    pub finding: u64,
+    pub owed: BTreeMap<String, bool>,
+    /// The finding that caused it.
+    pub finding: Finding,
+}
+
+impl Incident {
+    /// Writes the members of a projection, for the cache.
+    pub fn write(&self, out: &mut Object<'_>) {
+        out.word("id", &self.id);
+        out.word("state", self.state.as_str());
+        out.word("severity", self.severity.as_str());
+        out.word("rule", &self.rule);
+        out.str("key", &self.key);
+        out.str("title", &self.title);
+        out.time("first", self.first);
+        out.time("last", self.last);
+        out.uint("findings", self.findings);
+        out.uints("about", self.about.iter().copied());
+        out.uint("window_seconds", self.window_seconds);
+    }
+}
+
+impl Alert {
+    /// Writes the members of a projection, for the cache.
+    pub fn write(&self, out: &mut Object<'_>) {
+        out.word("id", &self.id);
+        out.word("incident", &self.incident);
+        out.word("severity", self.severity.as_str());
+        out.word("reason", &self.reason);
+        out.time("since", self.since);
+        out.object_always("owed", |out| {
+            for (receiver, failing) in &self.owed {
+                out.dynamic_bool(receiver, *failing);
+            }
+        });
+        out.object("finding", |out| self.finding.write(out));
+    }
 }

@@ -184,6 +184,19 @@ impl<'a> Object<'a> {
         }
     }
 
+    /// A nested object that is written even when it is empty.
+    pub fn object_always(&mut self, name: &'static str, write: impl FnOnce(&mut Object<'_>)) {
+        self.name(name);
+        Object::whole(self.out, self.mask, write);
+    }
+
+    /// A truth under a name of the configuration.
+    pub fn dynamic_bool(&mut self, name: &str, value: bool) {
+        self.comma();
+        write_masked(self.out, self.mask, name);
+        self.out.extend_from_slice(if value { b":true" } else { b":false" });
+    }
+
     /// A list of objects, one per item.
     pub fn objects<T>(
         &mut self,

@@ -1,0 +1,134 @@
+//! Reading a generation's segments from start to end, a line at a time, in bounded memory.
+
+use super::disk;
+use super::entry::{Entry, LINE_MAX};
+use super::{TrailError, segment_name};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+/// A line longer than this is not ours; the reader does not keep more of it in memory.
+const READ_MAX: usize = 4 * LINE_MAX;
+
+/// A segment file: the index in its name and its path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentFile {
+    /// Index of its first entry, by its name.
+    pub first: u64,
+    /// Where it lies.
+    pub path: PathBuf,
+}
+
+/// The segments of a generation in order. A name that is not a segment's is an error: nothing else
+/// belongs there.
+pub fn segments(folder: &Path) -> Result<Vec<SegmentFile>, TrailError> {
+    let dir = folder.join("segments");
+    let names = disk::names(&dir).map_err(|error| TrailError::io("list", &dir, error))?;
+    let mut files = Vec::with_capacity(names.len());
+    for name in names {
+        let first = name.strip_suffix(".jsonl").and_then(|digits| digits.parse().ok());
+        match first {
+            Some(first) if segment_name(first) == name => {
+                files.push(SegmentFile { first, path: dir.join(name) });
+            }
+            _ => {
+                return Err(TrailError::refused(format!(
+                    "{} is not a segment's name",
+                    dir.join(name).display()
+                )));
+            }
+        }
+    }
+    files.sort_by_key(|file| file.first);
+    Ok(files)
+}
+
+/// What [`Lines::next_line`] met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Met {
+    /// A line; [`Lines::line`] holds it.
+    Line,
+    /// Bytes without a newline at the end of the file: not a line.
+    Fragment,
+    /// The end.
+    End,
+}
+
+/// Lines of one file.
+pub struct Lines {
+    reader: BufReader<File>,
+    line: Vec<u8>,
+    offset: u64,
+}
+
+impl Lines {
+    /// Opens a file at an offset.
+    pub fn open(path: &Path, offset: u64) -> Result<Lines, TrailError> {
+        let failed = |error| TrailError::io("read", path, error);
+        let mut file = disk::reader(path).map_err(failed)?;
+        file.seek(SeekFrom::Start(offset)).map_err(failed)?;
+        Ok(Lines { reader: BufReader::with_capacity(1 << 20, file), line: Vec::new(), offset })
+    }
+
+    /// Reads on to the next newline. A line that is longer than any of ours is kept cut, so it fails to
+    /// parse as an entry, and is passed over.
+    pub fn next_line(&mut self) -> std::io::Result<Met> {
+        self.line.clear();
+        loop {
+            let available = self.reader.fill_buf()?;
+            if available.is_empty() {
+                return Ok(if self.line.is_empty() { Met::End } else { Met::Fragment });
+            }
+            let newline = memchr::memchr(b'\n', available);
+            let take = newline.unwrap_or(available.len());
+            let room = READ_MAX.saturating_sub(self.line.len());
+            self.line.extend_from_slice(&available[..take.min(room)]);
+            let used = take + usize::from(newline.is_some());
+            self.reader.consume(used);
+            self.offset += used as u64;
+            if newline.is_some() {
+                return Ok(Met::Line);
+            }
+        }
+    }
+
+    /// The line read last, without its newline.
+    pub fn line(&self) -> &[u8] {
+        &self.line
+    }
+    /// Offset after the line read last.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+}
+
+/// Calls `visit` with every entry from index `from` to before `to`, in order. Lines are taken as they
+/// are: whoever calls this has verified them or does not need to.
+pub fn each(
+    folder: &Path,
+    from: u64,
+    to: u64,
+    visit: &mut dyn FnMut(&Entry<'_>) -> Result<(), TrailError>,
+) -> Result<(), TrailError> {
+    let files = segments(folder)?;
+    let start = files.iter().rposition(|file| file.first <= from).unwrap_or(0);
+    for file in files.iter().skip(start).take_while(|file| file.first < to) {
+        let mut lines = Lines::open(&file.path, 0)?;
+        let failed = |error| TrailError::io("read", &file.path, error);
+        while lines.next_line().map_err(failed)? == Met::Line {
+            let Some(entry) = Entry::parse(lines.line()) else {
+                return Err(TrailError::refused(format!(
+                    "{} holds a line that is no entry",
+                    file.path.display()
+                )));
+            };
+            if entry.index >= to {
+                return Ok(());
+            }
+            if entry.index >= from {
+                visit(&entry)?;
+            }
+        }
+    }
+    Ok(())
+}
