@@ -29,10 +29,6 @@ impl Context {
     pub(super) fn states(&self) -> bool {
         self.before >= 3 || self.field >= 3 || (self.after >= 2 && self.before >= 0)
     }
-    /// Whether something names another thing.
-    pub(super) fn denies(&self) -> bool {
-        self.before <= -3 || self.field <= -3
-    }
 }
 
 fn points(detector: Detector, word: &Word) -> i8 {

@@ -97,19 +97,27 @@ impl Generator {
         }
     }
 
-    /// Replaces the placeholders of the module doc. An unknown one is the error.
+    /// Replaces the placeholders of the module doc. An unknown one is the error. Braces around anything but
+    /// a lower-case name stand for themselves, so samples can be JSON.
     pub fn fill(&mut self, template: &str) -> Result<String, String> {
         let mut out = String::with_capacity(template.len() + 32);
         let mut rest = template;
         while let Some((head, tail)) = rest.split_once('{') {
             out.push_str(head);
-            let Some((name, tail)) = tail.split_once('}') else {
-                out.push('{');
-                rest = tail;
-                break;
+            let name = tail.split_once('}').filter(|(name, _)| {
+                !name.is_empty()
+                    && name.bytes().all(|byte| byte.is_ascii_lowercase() || b"_:".contains(&byte))
+            });
+            rest = match name {
+                Some((name, tail)) => {
+                    out.push_str(&self.placeholder(name)?);
+                    tail
+                }
+                None => {
+                    out.push('{');
+                    tail
+                }
             };
-            out.push_str(&self.placeholder(name)?);
-            rest = tail;
         }
         out.push_str(rest);
         Ok(out)

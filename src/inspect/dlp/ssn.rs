@@ -16,7 +16,7 @@ pub(super) fn find(cluster: &Cluster, text: &[u8], path: &str, from: usize, hits
     while place < cluster.groups.len() {
         let width = match shape(cluster.groups.get(place..).unwrap_or_default()) {
             Some(Shape::Plain) => 1,
-            Some(Shape::Grouped(_)) => 3,
+            Some(Shape::Grouped) => 3,
             None => 0,
         };
         let hit = (width > 0).then(|| evaluate(cluster, text, path, place, width, hits)).flatten();
@@ -37,8 +37,8 @@ fn covered(hits: &[Hit], hit: &Hit) -> bool {
 enum Shape {
     /// Nine digits.
     Plain,
-    /// 3-2-4 with this separator.
-    Grouped(u8),
+    /// 3-2-4 with one kind of separator.
+    Grouped,
 }
 
 fn shape(groups: &[Group]) -> Option<Shape> {
@@ -47,7 +47,7 @@ fn shape(groups: &[Group]) -> Option<Shape> {
         [Group { len: 3, .. }, Group { len: 2, gap: one, .. }, Group { len: 4, gap: two, .. }, ..]
             if one == two =>
         {
-            Some(Shape::Grouped(*one))
+            Some(Shape::Grouped)
         }
         _ => None,
     }
