@@ -1,0 +1,164 @@
+//! A cluster: digits with at most three separators between any two, as groups.
+//!
+//! All detectors read their numbers from clusters, so every spelling of a digit or separator that
+//! [`super::token`] knows works for all of them. A cluster's digits are wiped when it is dropped or filled
+//! anew.
+
+use super::blocks::FEWEST;
+use super::token::{self, Token};
+use zeroize::Zeroize;
+
+/// Most separators between two digits of one number: `1234 - 5678`.
+const MOST_SEPARATORS: u8 = 3;
+
+/// One digit and where it is spelled.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Digit {
+    pub(super) value: u8,
+    pub(super) start: usize,
+    pub(super) end: usize,
+}
+
+/// Digits without separator between them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Group {
+    /// Index of its first digit.
+    pub(super) first: usize,
+    /// How many digits.
+    pub(super) len: usize,
+    /// The separator before it, 0 before the first group.
+    pub(super) gap: u8,
+    /// How many separators stand there.
+    pub(super) width: u8,
+}
+
+/// Digits and groups, reused from cluster to cluster.
+#[derive(Default)]
+pub(super) struct Cluster {
+    pub(super) digits: Vec<Digit>,
+    /// The values alone, for checks that want them in one piece.
+    pub(super) values: Vec<u8>,
+    pub(super) groups: Vec<Group>,
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+impl Cluster {
+    fn clear(&mut self) {
+        self.values.zeroize();
+        for digit in &mut self.digits {
+            digit.value.zeroize();
+        }
+        self.values.clear();
+        self.digits.clear();
+        self.groups.clear();
+    }
+
+    /// Reads the cluster that begins at `from`. Returns where reading stopped, which is after `from`
+    /// whenever anything was there.
+    pub(super) fn fill(&mut self, bytes: &[u8], from: usize) -> usize {
+        self.clear();
+        let mut place = from;
+        let (mut gap, mut width) = (0u8, 0u8);
+        loop {
+            match token::read(bytes, place) {
+                Token::Digit(value, length) => {
+                    self.push(value, place, length, gap, width);
+                    (gap, width) = (0, 0);
+                    place += length;
+                }
+                Token::Separator(kind, length) if !self.digits.is_empty() && width < MOST_SEPARATORS => {
+                    // Of `1 - 2` the dash is what says how the groups belong together.
+                    gap = if gap == 0 || gap == b' ' { kind } else { gap };
+                    width += 1;
+                    place += length;
+                }
+                Token::Hidden(length) if !self.digits.is_empty() => place += length,
+                _ => break,
+            }
+        }
+        place
+    }
+
+    fn push(&mut self, value: u8, place: usize, length: usize, gap: u8, width: u8) {
+        match self.groups.last_mut() {
+            Some(group) if gap == 0 => group.len += 1,
+            _ => self.groups.push(Group { first: self.digits.len(), len: 1, gap, width }),
+        }
+        self.digits.push(Digit { value, start: place, end: place + length });
+        self.values.push(value);
+    }
+
+    /// Whether there are enough digits for any detector.
+    pub(super) fn promising(&self) -> bool {
+        self.digits.len() >= FEWEST
+    }
+
+    /// The values of the groups `first..=last`.
+    pub(super) fn values_of(&self, first: usize, last: usize) -> &[u8] {
+        self.range_of(first, last).and_then(|(from, to)| self.values.get(from..to)).unwrap_or_default()
+    }
+
+    /// The digits of the groups `first..=last`.
+    pub(super) fn digits_of(&self, first: usize, last: usize) -> &[Digit] {
+        self.range_of(first, last).and_then(|(from, to)| self.digits.get(from..to)).unwrap_or_default()
+    }
+
+    fn range_of(&self, first: usize, last: usize) -> Option<(usize, usize)> {
+        let from = self.groups.get(first)?.first;
+        let last = self.groups.get(last)?;
+        Some((from, last.first + last.len))
+    }
+}
+
+/// Where a number around `place` begins. The second place, where there is one, is the other reading of
+/// two digits after a per cent sign or of four after `\u`: an escape, or part of the number.
+pub(super) fn begin(bytes: &[u8], place: usize, floor: usize) -> (usize, Option<usize>) {
+    let mut start = place;
+    while start > floor {
+        match bytes.get(start - 1) {
+            Some(b'0'..=b'9' | b' ' | b'-' | b'.' | b'_' | b'/' | b'+' | b'\t'..=b'\r') => start -= 1,
+            _ => break,
+        }
+    }
+    while start < place && !bytes.get(start).is_some_and(u8::is_ascii_digit) {
+        start += 1;
+    }
+    match escape_before(bytes, start, floor) {
+        Some(escape) => (percent_run(bytes, escape, floor), Some(start)),
+        None => (start, None),
+    }
+}
+
+/// The start of an escape whose digits begin at `start`.
+fn escape_before(bytes: &[u8], start: usize, floor: usize) -> Option<usize> {
+    let head = bytes.get(floor..start)?;
+    let width = [b"\\u".as_slice(), b"&#x", b"&#X", b"&#", b"\\x", b"%"]
+        .iter()
+        .find(|sign| head.ends_with(sign))?
+        .len();
+    let mut escape = start - width;
+    while escape > floor && bytes.get(escape - 1) == Some(&b'\\') && bytes.get(escape) == Some(&b'\\') {
+        escape -= 1;
+    }
+    Some(escape)
+}
+
+/// Steps back over the leading bytes of a character written as several `%XX`.
+fn percent_run(bytes: &[u8], escape: usize, floor: usize) -> usize {
+    let mut start = escape;
+    for _ in 0..3 {
+        let continuation =
+            matches!(bytes.get(start..start + 2), Some([b'%', b'8' | b'9' | b'a' | b'b' | b'A' | b'B']));
+        let before = start.checked_sub(3).filter(|before| *before >= floor);
+        match before {
+            Some(before) if continuation && bytes.get(before) == Some(&b'%') => start = before,
+            _ => break,
+        }
+    }
+    start
+}
