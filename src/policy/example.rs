@@ -98,7 +98,9 @@ fn nest(path: &str, value: &Value) -> Result<(String, Value), String> {
     }
     let value = match path {
         "actor.roles" | "target.ids" | "fields" => Value::Array(list(value)),
-        "auth.mfa" | "volume.rows" | "volume.bytes" | "perf.duration_ms" | "perf.status_code" => value.clone(),
+        "auth.mfa" | "volume.rows" | "volume.bytes" | "perf.duration_ms" | "perf.status_code" => {
+            value.clone()
+        }
         // Ids and status codes are often all digits; YAML then reads a number where a text is meant.
         _ => text(value).map_or_else(|| value.clone(), Value::String),
     };
@@ -169,7 +171,10 @@ mod tests {
             error("- {time: 2026-01-05T09:00:00Z, actor.nme: x}"),
             "event 1: there is no field `actor.nme`; did you mean `actor.name`?"
         );
-        assert_eq!(error("- {time: 2026-01-05T09:00:00Z, action: jump}"), "event 1: `action` cannot have this value");
+        assert_eq!(
+            error("- {time: 2026-01-05T09:00:00Z, action: jump}"),
+            "event 1: `action` cannot have this value"
+        );
         assert_eq!(error("- {action: login}"), "event 1: `time` is missing");
         assert!(error("- repeat: {times: 3, every: 30, event: {}}").starts_with("event 1: "));
     }

@@ -4,7 +4,7 @@ use super::rule::{Correlation, DetectionRule, Kind, Operator, Test};
 use super::view;
 use super::windows::Update;
 use crate::model::finding::FindingKind;
-use crate::model::{Event, Finding};
+use crate::model::{Event, Finding, Time};
 
 /// A finding about one event.
 pub(super) fn of_event(rule: &DetectionRule, event: &Event) -> Finding {
@@ -28,6 +28,9 @@ pub(super) fn of_correlation(
     update: &Update,
 ) -> Finding {
     let mut finding = common(rule, event, update.key.iter().cloned());
+    if update.end > finding.time.seconds() {
+        finding.time = Time::from_seconds(update.end);
+    }
     let group: Vec<String> = correlation
         .group_by
         .iter()

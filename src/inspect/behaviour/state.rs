@@ -83,8 +83,7 @@ pub(super) fn export(windows: &Windows) -> serde_json::Value {
             }
         }
     }
-    let snapshot =
-        Snapshot { version: VERSION, late: windows.late, evicted: windows.evicted.clone(), rules };
+    let snapshot = Snapshot { version: VERSION, late: windows.late, evicted: windows.evicted.clone(), rules };
     // Maps with string keys and plain values always become JSON.
     serde_json::to_value(snapshot).unwrap_or(serde_json::Value::Null)
 }
@@ -139,8 +138,7 @@ fn load(correlation: &Correlation, saved: Saved) -> State {
             continue;
         }
         let mut lists = group.hits.into_iter().map(|hits| {
-            let mut list: Vec<(i64, f64)> =
-                hits.into_iter().map(|(time, number)| (time, number.0)).collect();
+            let mut list: Vec<(i64, f64)> = hits.into_iter().map(|(time, number)| (time, number.0)).collect();
             list.sort_by_key(|(time, _)| *time);
             list.into()
         });
@@ -148,14 +146,13 @@ fn load(correlation: &Correlation, saved: Saved) -> State {
             Hits::Tally(_) => Hits::Tally(lists.next().unwrap_or_default()),
             Hits::Numbers(_) => Hits::Numbers(lists.next().unwrap_or_default()),
             Hits::Distinct(_) => Hits::Distinct(group.values.into_iter().collect()),
-            Hits::Parts(parts) => Hits::Parts(parts.iter().map(|_| lists.next().unwrap_or_default()).collect()),
+            Hits::Parts(parts) => {
+                Hits::Parts(parts.iter().map(|_| lists.next().unwrap_or_default()).collect())
+            }
         };
         let bytes = Group::bytes(&group.key, &hits);
         state.bytes += bytes;
-        state.groups.insert(
-            group.key,
-            Group { hits, newest: group.newest, reported: group.reported, bytes },
-        );
+        state.groups.insert(group.key, Group { hits, newest: group.newest, reported: group.reported, bytes });
     }
     state
 }

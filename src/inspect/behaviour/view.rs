@@ -3,8 +3,8 @@
 //! Lists match when any element does. Numbers are integers, truths are truths. Besides the paths of
 //! [`Event::PATHS`] there is one that groups: [`ACTOR`].
 
-use crate::model::event::Value;
 use crate::model::Event;
+use crate::model::event::Value;
 use rsigma_eval::EventValue;
 use std::borrow::Cow;
 

@@ -74,10 +74,21 @@ impl Group {
     }
 }
 
+/// A part that happened with this event.
+struct Happened {
+    part: usize,
+    /// What a correlation summed up to; one for an event.
+    sum: f64,
+    /// Event time; for a correlation the end of the window it holds in, which a late event may lie before.
+    time: i64,
+}
+
 /// What one event did to one correlation.
 pub(super) struct Update {
-    /// The sum, when the correlation holds.
+    /// The sum with which the correlation holds.
     pub(super) sum: f64,
+    /// End of the window in which it does.
+    pub(super) end: i64,
     /// Whether it is to be reported.
     pub(super) report: bool,
     pub(super) key: Vec<String>,
@@ -99,9 +110,10 @@ impl Windows {
         for matched in matches.0.chunk_by(|one, other| one.0 == other.0) {
             let place = matched.first().map_or(0, |(rule, _)| *rule as usize);
             let (Some(rule), Some(states)) = (rules.get(place), self.states.get_mut(place)) else { continue };
-            let mut happened: Vec<(usize, f64)> =
-                matched.iter().map(|(_, part)| (*part as usize, 1.0)).collect();
-            if happened.iter().any(|(part, _)| *part == rule.reported) {
+            let time = event.when().seconds();
+            let mut happened: Vec<Happened> =
+                matched.iter().map(|(_, part)| Happened { part: *part as usize, sum: 1.0, time }).collect();
+            if happened.iter().any(|happened| happened.part == rule.reported) {
                 findings.push(finding::of_event(rule, event));
             }
             for (number, (correlation, state)) in rule.correlations.iter().zip(states).enumerate() {
@@ -113,7 +125,7 @@ impl Windows {
                     *self.evicted.entry(rule.id.clone()).or_default() += step.evicted;
                 }
                 let Some(update) = update else { continue };
-                happened.push((part, update.sum));
+                happened.push(Happened { part, sum: update.sum, time: update.end });
                 if update.report {
                     findings.push(finding::of_correlation(rule, correlation, event, &update));
                 }
@@ -149,16 +161,15 @@ struct Step<'a> {
 }
 
 impl Step<'_> {
-    fn run(&mut self, state: &mut State, happened: &[(usize, f64)], limits: Limits) -> Option<Update> {
-        let time = self.event.when().seconds();
+    fn run(&mut self, state: &mut State, happened: &[Happened], limits: Limits) -> Option<Update> {
         let mut touched = None;
         for (place, part) in self.correlation.parts.iter().enumerate() {
-            let Some((_, sum)) = happened.iter().find(|(other, _)| other == part) else { continue };
-            if let Some(key) = self.insert(state, place, *sum, time) {
-                touched = Some(key);
+            let Some(hit) = happened.iter().find(|other| other.part == *part) else { continue };
+            if let Some(key) = self.insert(state, place, hit.sum, hit.time) {
+                touched = Some((key, hit.time));
             }
         }
-        let key = touched?;
+        let (key, time) = touched?;
         let update = self.settle(state, key, time);
         self.bound(state, limits);
         update
@@ -217,12 +228,13 @@ impl Step<'_> {
         };
         let update = held.map(|(end, sum)| Update {
             sum,
+            end,
             report: !suppressed,
             parts: group.hits.parts_in(end.saturating_sub(correlation.timespan), end),
             key: key.clone(),
         });
-        if update.as_ref().is_some_and(|update| update.report) {
-            group.reported = Some(time);
+        if let Some(update) = update.as_ref().filter(|update| update.report) {
+            group.reported = Some(update.end);
         }
         group.hits.prune(group.newest.saturating_sub(correlation.timespan).saturating_sub(LATENESS));
         let bytes = Group::bytes(&key, &group.hits);
