@@ -77,7 +77,7 @@ pub(super) fn export(windows: &Windows) -> serde_json::Value {
     let mut rules: BTreeMap<String, BTreeMap<String, Saved>> = BTreeMap::new();
     for (rule, states) in windows.rules.iter().zip(&windows.states) {
         for (correlation, state) in rule.correlations.iter().zip(states) {
-            if !state.groups.is_empty() {
+            if *state != State::default() {
                 let saved = save(correlation, state);
                 rules.entry(rule.id.clone()).or_default().insert(correlation.name.clone(), saved);
             }

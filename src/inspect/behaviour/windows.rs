@@ -260,7 +260,7 @@ impl Step<'_> {
         stalest.sort();
         for (_, key) in stalest {
             // Down to nine tenths, so that a flood does not sort all groups at every event.
-            if state.groups.len() <= limits.groups / 10 * 9 && state.bytes <= limits.bytes / 10 * 9 {
+            if state.groups.len() <= limits.groups * 9 / 10 && state.bytes <= limits.bytes / 10 * 9 {
                 break;
             }
             if let Some(group) = state.groups.remove(&key) {
