@@ -336,11 +336,11 @@ impl Reader<'_> {
         for name in &raw.rules {
             let Some(part) = self.number(name) else {
                 return Err(self
-                    .at(place, name, format!("no document above is named `{name}`"))
+                    .at(place, "rules", format!("no document above is named `{name}`"))
                     .cure("a correlation refers to documents of its own file that stand above it"));
             };
             if parts.contains(&part) {
-                return Err(self.at(place, name, format!("`{name}` is named twice")));
+                return Err(self.at(place, "rules", format!("`{name}` is named twice")));
             }
             parts.push(part);
         }
@@ -396,7 +396,7 @@ impl Reader<'_> {
             Some((name, _)) => {
                 let whole = Place { first: 1, last: places.last().map_or(1, |place| place.last) };
                 Err(self
-                    .at(&whole, name, format!("`{name}` is not used by the reported rule"))
+                    .at(&whole, &format!(": {name}"), format!("`{name}` is not used by the reported rule"))
                     .cure("remove it, or give it a file of its own"))
             }
             None => Ok(()),

@@ -14,6 +14,8 @@
 //! nothing is flagged. Digests are plain SHA-256: policy files hold nothing of a source.
 
 mod condition;
+#[cfg(test)]
+mod conformance;
 pub mod detection;
 pub mod duration;
 pub mod example;

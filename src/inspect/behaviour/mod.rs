@@ -7,6 +7,9 @@
 //! that grows with a power of the hits, memory within a group is bounded, and `temporal` without a condition
 //! means *all* parts, as the specification says (the crate takes any one).
 //!
+//! A rule about a single event reports every match, and incidents group them by key and window; a correlation
+//! that stays true is reported once per group and window, so that a flood of events is no flood of findings.
+//!
 //! Two halves. [`Stateless`] says which parts match an event; it is shared among worker threads.
 //! [`Engine::correlate`] runs in the one writer, in the order of the trail. Findings and the exported state
 //! hold values of the event, so both halves take the event as masked for storage.
@@ -16,8 +19,6 @@ mod hits;
 mod rule;
 mod state;
 mod stateless;
-#[cfg(test)]
-mod tests;
 mod view;
 mod windows;
 
@@ -92,6 +93,11 @@ impl Engine {
     /// Groups remembered by all correlations.
     pub fn groups(&self) -> usize {
         self.windows.states.iter().flatten().map(|state| state.groups.len()).sum()
+    }
+
+    /// Memory of all correlations, roughly.
+    pub fn bytes(&self) -> usize {
+        self.windows.states.iter().flatten().map(|state| state.bytes).sum()
     }
 
     /// The windows as JSON: the same state gives the same bytes.

@@ -1,11 +1,11 @@
-//! Conformance of the correlations: what fires, at which edge, late, after a restart, under eviction.
+//! Conformance of the correlations, from Sigma text to findings: what fires, at which edge, late, after a restart, under eviction.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use super::*;
+use super::detection;
+use crate::inspect::behaviour::{DetectionRule, Engine, Limits};
 use crate::model::event::{Action, Category, Outcome, System};
 use crate::model::finding::{FindingKind, Severity};
 use crate::model::{Event, Finding, Time};
-use crate::policy::detection;
 use proptest::prelude::*;
 
 /// Two event rules and one correlation over them, in Sigma.
@@ -173,7 +173,7 @@ fn long_windows_count_in_bounded_memory() {
     let reported: Vec<i64> =
         (0..20_000i64).filter(|n| !feed(&mut engine, &event(Action::Read, n * 4, "x")).is_empty()).collect();
     assert_eq!(reported, [19_999]);
-    assert!(engine.windows.states[0][0].bytes < 100_000);
+    assert!(engine.bytes() < 100_000);
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn eviction_takes_the_stalest_and_is_counted() {
     for number in 0..100 {
         feed(&mut small, &event(Action::Read, 0, &format!("actor-{number}")));
     }
-    assert!(small.windows.states[0][0].bytes <= 2000);
+    assert!(small.bytes() <= 2000);
     assert!(small.evicted()["detection.c"] > 0);
 }
 
@@ -278,6 +278,16 @@ fn lists_numbers_and_truths_match_as_in_sigma() {
     }
 }
 
+#[test]
+fn matching_is_for_any_thread() {
+    fn shared<T: Send + Sync + 'static>(_: &T) {}
+    let engine = Engine::new(&[count(2)]).unwrap();
+    shared(&engine);
+    let stateless = engine.stateless();
+    let worker = std::thread::spawn(move || stateless.evaluate(&event(Action::Read, 0, "x")));
+    assert_eq!(worker.join().unwrap(), engine.evaluate(&event(Action::Read, 0, "x")));
+}
+
 fn engine_of_all() -> Engine {
     let kinds = [
         ("event_count", "{ gte: 3 }"),
@@ -344,15 +354,15 @@ proptest! {
     }
 }
 
-/// Not a test of speed, a way to see it: `cargo test --release --lib behaviour::tests::pace -- --ignored --nocapture`.
+/// Not a test of speed, a way to see it: `cargo test --release --lib policy::conformance::pace -- --ignored --nocapture`.
 #[test]
 #[ignore = "prints a measurement"]
 fn pace() {
     let shipped: Vec<DetectionRule> = [
-        include_str!("../../../policies/detections/audit_switched_off.yaml"),
-        include_str!("../../../policies/detections/bulk_rows.yaml"),
-        include_str!("../../../policies/detections/failed_logins_then_success.yaml"),
-        include_str!("../../../policies/detections/sensitive_role_granted.yaml"),
+        include_str!("../../policies/detections/audit_switched_off.yaml"),
+        include_str!("../../policies/detections/bulk_rows.yaml"),
+        include_str!("../../policies/detections/failed_logins_then_success.yaml"),
+        include_str!("../../policies/detections/sensitive_role_granted.yaml"),
     ]
     .iter()
     .enumerate()
