@@ -1,0 +1,226 @@
+//! What one group of one correlation remembers, and what that sums up to in a window.
+//!
+//! Invariants: hits are ordered by event time whatever order they arrive in; a window is `[end - timespan,
+//! end]`, both ends included; memory is bounded for every kind, and what a bound takes away is either
+//! harmless (see [`width`]) or counted.
+
+use super::rule::{Correlation, Kind, Test};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Most distinct values, numbers or hits of one part that a group keeps.
+pub const KEPT: usize = 4096;
+
+/// Seconds that a group keeps hits beyond its window, so that hits of an unsorted file find each other.
+pub(super) const LATENESS: i64 = 3600;
+
+/// Hits of one group, by time.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Hits {
+    /// Counts and sums: one entry per [`width`] seconds.
+    Tally(VecDeque<(i64, f64)>),
+    /// Distinct values with the newest time of each.
+    Distinct(BTreeMap<String, i64>),
+    /// Hits of each part, with what a chained correlation summed up to.
+    Parts(Vec<VecDeque<(i64, f64)>>),
+    /// Numbers.
+    Numbers(VecDeque<(i64, f64)>),
+}
+
+/// What a hit brings.
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    /// A number to count or sum.
+    Number(f64),
+    /// A value to tell from others.
+    Text(String),
+}
+
+/// Seconds that share one entry of a tally: exact for windows up to 34 minutes, else 1/2048 of the window. An
+/// entry leaves with its newest hit, so a hit counts at most this much too long and never too short.
+fn width(timespan: i64) -> i64 {
+    (timespan + 2047).div_euclid(2048).max(1)
+}
+
+impl Hits {
+    pub(super) fn new(correlation: &Correlation) -> Hits {
+        match correlation.kind {
+            Kind::EventCount | Kind::ValueSum => Hits::Tally(VecDeque::new()),
+            Kind::ValueCount => Hits::Distinct(BTreeMap::new()),
+            Kind::Temporal | Kind::TemporalOrdered => {
+                Hits::Parts(vec![VecDeque::new(); correlation.parts.len()])
+            }
+            Kind::ValueAvg | Kind::ValuePercentile | Kind::ValueMedian => Hits::Numbers(VecDeque::new()),
+        }
+    }
+
+    /// Adds a hit of the part at `place`. Returns how many hits had to go because of [`KEPT`].
+    pub(super) fn insert(&mut self, timespan: i64, place: usize, time: i64, value: Value) -> u64 {
+        match (self, value) {
+            (Hits::Tally(entries), Value::Number(number)) => {
+                tally(entries, width(timespan), time, number);
+                0
+            }
+            (Hits::Numbers(entries), Value::Number(number)) => {
+                let at = entries.partition_point(|(other, _)| *other <= time);
+                entries.insert(at, (time, number));
+                drop_oldest(entries)
+            }
+            (Hits::Parts(parts), Value::Number(number)) => {
+                let Some(entries) = parts.get_mut(place) else { return 0 };
+                let at = entries.partition_point(|(other, _)| *other < time);
+                match entries.get_mut(at) {
+                    Some(entry) if entry.0 == time => entry.1 = number,
+                    _ => entries.insert(at, (time, number)),
+                }
+                drop_oldest(entries)
+            }
+            (Hits::Distinct(values), Value::Text(text)) => {
+                let newest = values.entry(text).or_insert(time);
+                *newest = time.max(*newest);
+                if values.len() <= KEPT {
+                    return 0;
+                }
+                let oldest = values.iter().min_by_key(|(_, time)| **time).map(|(text, _)| text.clone());
+                oldest.map_or(0, |text| u64::from(values.remove(&text).is_some()))
+            }
+            // The kind decides both; a value that does not fit is no hit.
+            (_, Value::Number(_) | Value::Text(_)) => 0,
+        }
+    }
+
+    /// Forgets hits before `time`.
+    pub(super) fn prune(&mut self, time: i64) {
+        match self {
+            Hits::Tally(entries) | Hits::Numbers(entries) => drop_before(entries, time),
+            Hits::Parts(parts) => parts.iter_mut().for_each(|entries| drop_before(entries, time)),
+            Hits::Distinct(values) => {
+                if values.values().any(|newest| *newest < time) {
+                    values.retain(|_, newest| *newest >= time);
+                }
+            }
+        }
+    }
+
+    /// The newest hit at or before `limit`.
+    pub(super) fn newest_until(&self, limit: i64) -> Option<i64> {
+        fn last(entries: &VecDeque<(i64, f64)>, limit: i64) -> Option<i64> {
+            let after = entries.partition_point(|(time, _)| *time <= limit);
+            entries.get(after.checked_sub(1)?).map(|(time, _)| *time)
+        }
+        match self {
+            Hits::Tally(entries) | Hits::Numbers(entries) => last(entries, limit),
+            Hits::Parts(parts) => parts.iter().filter_map(|entries| last(entries, limit)).max(),
+            Hits::Distinct(values) => values.values().copied().filter(|time| *time <= limit).max(),
+        }
+    }
+
+    /// What the window that ends at `end` sums up to, when the correlation holds there.
+    pub(super) fn holds(&self, correlation: &Correlation, end: i64) -> Option<f64> {
+        let start = end.saturating_sub(correlation.timespan);
+        let sum = match self {
+            Hits::Tally(entries) => within(entries, start, end).map(|(_, number)| number).sum(),
+            Hits::Distinct(values) => {
+                values.values().filter(|time| (start..=end).contains(*time)).count() as f64
+            }
+            Hits::Numbers(entries) => {
+                let numbers: Vec<f64> = within(entries, start, end).map(|(_, number)| number).collect();
+                middle(correlation, numbers)?
+            }
+            Hits::Parts(parts) => return parts_hold(parts, correlation, start, end),
+        };
+        correlation.test.passes(sum).then_some(sum)
+    }
+
+    /// For each part the newest sum of a chained correlation, or the number of hits, in that window.
+    pub(super) fn parts_in(&self, start: i64, end: i64) -> Vec<f64> {
+        let Hits::Parts(parts) = self else { return Vec::new() };
+        let strongest = |entries| within(entries, start, end).map(|(_, number)| number).fold(0.0, f64::max);
+        let count = |entries| within(entries, start, end).count() as f64;
+        parts.iter().map(|entries| f64::max(strongest(entries), count(entries))).collect()
+    }
+
+    /// Memory, roughly.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Hits::Tally(entries) | Hits::Numbers(entries) => entries.len() * 16,
+            Hits::Parts(parts) => parts.iter().map(|entries| 32 + entries.len() * 16).sum(),
+            Hits::Distinct(values) => values.keys().map(|text| text.len() + 48).sum(),
+        }
+    }
+}
+
+fn tally(entries: &mut VecDeque<(i64, f64)>, width: i64, time: i64, number: f64) {
+    let slot = time.div_euclid(width);
+    let at = entries.partition_point(|(other, _)| other.div_euclid(width) < slot);
+    match entries.get_mut(at) {
+        Some(entry) if entry.0.div_euclid(width) == slot => {
+            entry.0 = entry.0.max(time);
+            entry.1 += number;
+        }
+        _ => entries.insert(at, (time, number)),
+    }
+}
+
+fn drop_oldest(entries: &mut VecDeque<(i64, f64)>) -> u64 {
+    let mut dropped = 0;
+    while entries.len() > KEPT {
+        entries.pop_front();
+        dropped += 1;
+    }
+    dropped
+}
+
+fn drop_before(entries: &mut VecDeque<(i64, f64)>, time: i64) {
+    while entries.front().is_some_and(|(oldest, _)| *oldest < time) {
+        entries.pop_front();
+    }
+}
+
+fn within(entries: &VecDeque<(i64, f64)>, start: i64, end: i64) -> impl Iterator<Item = (i64, f64)> + '_ {
+    let first = entries.partition_point(|(time, _)| *time < start);
+    entries.range(first..).copied().take_while(move |(time, _)| *time <= end)
+}
+
+/// Mean, median or percentile; of no numbers there is none.
+fn middle(correlation: &Correlation, mut numbers: Vec<f64>) -> Option<f64> {
+    if correlation.kind == Kind::ValueAvg {
+        let count = numbers.len() as f64;
+        return (count > 0.0).then(|| numbers.iter().sum::<f64>() / count);
+    }
+    numbers.sort_by(f64::total_cmp);
+    let rank = if correlation.kind == Kind::ValueMedian { 50.0 } else { f64::from(correlation.percentile) };
+    let place = rank / 100.0 * numbers.len().checked_sub(1)? as f64;
+    let below = *numbers.get(place.floor() as usize)?;
+    let above = *numbers.get(place.ceil() as usize)?;
+    Some(below + (above - below) * place.fract())
+}
+
+fn parts_hold(
+    parts: &[VecDeque<(i64, f64)>],
+    correlation: &Correlation,
+    start: i64,
+    end: i64,
+) -> Option<f64> {
+    let happened: Vec<bool> =
+        parts.iter().map(|entries| within(entries, start, end).next().is_some()).collect();
+    let count = happened.iter().filter(|happened| **happened).count() as f64;
+    let ordered = correlation.kind != Kind::TemporalOrdered || in_order(parts, start, end);
+    let holds = match &correlation.test {
+        Test::Parts(expression) => expression.holds(&happened) && ordered,
+        compare @ Test::Compare(_) => compare.passes(if ordered { count } else { 0.0 }),
+    };
+    holds.then_some(count)
+}
+
+/// Whether there is one hit of each part with none before its predecessor's. The earliest possible choice for
+/// each part leaves the most room for the next, so one pass settles it.
+fn in_order(parts: &[VecDeque<(i64, f64)>], start: i64, end: i64) -> bool {
+    let mut from = start;
+    parts.iter().all(|entries| match within(entries, from, end).next() {
+        Some((time, _)) => {
+            from = time;
+            true
+        }
+        None => false,
+    })
+}

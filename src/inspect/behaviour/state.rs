@@ -1,0 +1,158 @@
+//! Windows as JSON, for a restart.
+//!
+//! The same state gives the same bytes: everything stands in order of rule, part and key, and a number is an
+//! integer where it is one, else a string with its shortest digits. Rules are found again by id and part
+//! name, so a snapshot outlives a change of the rules around them; what no longer has a home is left out.
+
+use super::hits::Hits;
+use super::rule::Correlation;
+use super::windows::{Group, State, Windows};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+const VERSION: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Snapshot {
+    version: u32,
+    late: u64,
+    evicted: BTreeMap<String, u64>,
+    rules: BTreeMap<String, BTreeMap<String, Saved>>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Saved {
+    kind: String,
+    newest: i64,
+    swept: i64,
+    groups: Vec<SavedGroup>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SavedGroup {
+    key: Vec<String>,
+    newest: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reported: Option<i64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    values: Vec<(String, i64)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    hits: Vec<Vec<(i64, Number)>>,
+}
+
+/// An integer, or a string with the number's digits.
+struct Number(f64);
+
+impl Serialize for Number {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0.fract() == 0.0 && self.0.abs() < 9_007_199_254_740_992.0 {
+            serializer.serialize_i64(self.0 as i64)
+        } else {
+            serializer.collect_str(&self.0)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Number, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Form<'a> {
+            Integer(i64),
+            Text(#[serde(borrow)] Cow<'a, str>),
+        }
+        match Form::deserialize(deserializer)? {
+            Form::Integer(integer) => Ok(Number(integer as f64)),
+            Form::Text(text) => text.parse().map(Number).map_err(serde::de::Error::custom),
+        }
+    }
+}
+
+/// The state as JSON.
+pub(super) fn export(windows: &Windows) -> serde_json::Value {
+    let mut rules: BTreeMap<String, BTreeMap<String, Saved>> = BTreeMap::new();
+    for (rule, states) in windows.rules.iter().zip(&windows.states) {
+        for (correlation, state) in rule.correlations.iter().zip(states) {
+            if *state != State::default() {
+                let saved = save(correlation, state);
+                rules.entry(rule.id.clone()).or_default().insert(correlation.name.clone(), saved);
+            }
+        }
+    }
+    let snapshot = Snapshot { version: VERSION, late: windows.late, evicted: windows.evicted.clone(), rules };
+    // Maps with string keys and plain values always become JSON.
+    serde_json::to_value(snapshot).unwrap_or(serde_json::Value::Null)
+}
+
+/// Replaces the state. On an error nothing changes.
+pub(super) fn import(windows: &mut Windows, value: &serde_json::Value) -> Result<(), String> {
+    let snapshot = Snapshot::deserialize(value).map_err(|error| error.to_string())?;
+    if snapshot.version != VERSION {
+        return Err(format!("version {} of the windows is not known", snapshot.version));
+    }
+    let mut rules = snapshot.rules;
+    for (rule, states) in windows.rules.iter().zip(&mut windows.states) {
+        let mut saved = rules.remove(&rule.id).unwrap_or_default();
+        for (correlation, state) in rule.correlations.iter().zip(states) {
+            *state = match saved.remove(&correlation.name) {
+                Some(saved) if saved.kind == correlation.kind.as_str() => load(correlation, saved),
+                _ => State::default(),
+            };
+        }
+    }
+    windows.evicted = snapshot.evicted;
+    windows.late = snapshot.late;
+    Ok(())
+}
+
+fn save(correlation: &Correlation, state: &State) -> Saved {
+    let numbers = |entries: &std::collections::VecDeque<(i64, f64)>| {
+        entries.iter().map(|(time, number)| (*time, Number(*number))).collect::<Vec<_>>()
+    };
+    let groups = state.groups.iter().map(|(key, group)| {
+        let (values, hits) = match &group.hits {
+            Hits::Tally(entries) | Hits::Numbers(entries) => (Vec::new(), vec![numbers(entries)]),
+            Hits::Parts(parts) => (Vec::new(), parts.iter().map(numbers).collect()),
+            Hits::Distinct(values) => {
+                (values.iter().map(|(text, time)| (text.clone(), *time)).collect(), Vec::new())
+            }
+        };
+        SavedGroup { key: key.clone(), newest: group.newest, reported: group.reported, values, hits }
+    });
+    Saved {
+        kind: correlation.kind.as_str().to_owned(),
+        newest: state.newest,
+        swept: state.swept,
+        groups: groups.collect(),
+    }
+}
+
+fn load(correlation: &Correlation, saved: Saved) -> State {
+    let mut state = State { newest: saved.newest, swept: saved.swept, ..State::default() };
+    for group in saved.groups {
+        if group.key.len() != correlation.group_by.len() {
+            continue;
+        }
+        let mut lists = group.hits.into_iter().map(|hits| {
+            let mut list: Vec<(i64, f64)> = hits.into_iter().map(|(time, number)| (time, number.0)).collect();
+            list.sort_by_key(|(time, _)| *time);
+            list.into()
+        });
+        let hits = match Hits::new(correlation) {
+            Hits::Tally(_) => Hits::Tally(lists.next().unwrap_or_default()),
+            Hits::Numbers(_) => Hits::Numbers(lists.next().unwrap_or_default()),
+            Hits::Distinct(_) => Hits::Distinct(group.values.into_iter().collect()),
+            Hits::Parts(parts) => {
+                Hits::Parts(parts.iter().map(|_| lists.next().unwrap_or_default()).collect())
+            }
+        };
+        let bytes = Group::bytes(&group.key, &hits);
+        state.bytes += bytes;
+        state.groups.insert(group.key, Group { hits, newest: group.newest, reported: group.reported, bytes });
+    }
+    state
+}

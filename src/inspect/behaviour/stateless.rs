@@ -1,0 +1,71 @@
+//! Which single-event parts match one event. No state, so any number of threads may ask.
+
+use super::rule::{DetectionRule, Needs};
+use super::view::View;
+use crate::model::Event;
+use rsigma_eval::CompiledRule;
+use rsigma_eval::compiler::{compile_rule, eval_condition};
+
+/// Every single-event part of every rule, compiled.
+#[derive(Debug, Default)]
+pub struct Stateless {
+    parts: Vec<Part>,
+}
+
+#[derive(Debug)]
+struct Part {
+    rule: u32,
+    part: u32,
+    needs: Needs,
+    compiled: CompiledRule,
+}
+
+/// The parts that matched, in order of rule and part. Empty for most events, and then it owns nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Matches(pub(super) Vec<(u32, u32)>);
+
+impl Matches {
+    /// Whether no part matched: such an event need not be correlated.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Stateless {
+    /// Compiles the parts. The error names the rule and what its Sigma text has wrong.
+    pub fn new(rules: &[DetectionRule]) -> Result<Stateless, String> {
+        let mut parts = Vec::new();
+        for (rule, detection) in rules.iter().enumerate() {
+            for (part, event) in detection.events.iter().enumerate() {
+                let compiled =
+                    compile_rule(&event.sigma).map_err(|error| format!("{}: {error}", detection.id))?;
+                let needs = event.needs;
+                parts.push(Part { rule: rule as u32, part: part as u32, needs, compiled });
+            }
+        }
+        Ok(Stateless { parts })
+    }
+
+    /// The parts that match. Looks at category and action first: a few bit operations settle most parts.
+    pub fn evaluate(&self, event: &Event) -> Matches {
+        let view = View(event);
+        let mut matches = Vec::new();
+        for part in &self.parts {
+            if part.needs.allow(event.category, event.action) && part.matches(&view) {
+                matches.push((part.rule, part.part));
+            }
+        }
+        Matches(matches)
+    }
+}
+
+impl Part {
+    fn matches(&self, view: &View<'_>) -> bool {
+        let detections = &self.compiled.detections;
+        let mut selections = Vec::new();
+        self.compiled.conditions.iter().any(|condition| {
+            selections.clear();
+            eval_condition(condition, detections, view, &mut selections)
+        })
+    }
+}

@@ -1,0 +1,272 @@
+//! The memory of correlations: groups, their hits, and which findings were made.
+//!
+//! Formats and invariants first:
+//! * Only event time moves a window. The order of calls and the events decide everything, so the same
+//!   sequence gives the same findings, the same evictions and the same exported bytes.
+//! * An event that lacks a value of `group-by` takes no part: two unknown actors are not one actor.
+//! * A correlation that stays true is reported once per group and [`DetectionRule::window_seconds`]; that
+//!   bounds the findings of a flood. Chained correlations are told every time.
+//! * Every correlation has its own limits on groups and bytes, so a flood against one rule cannot make
+//!   another forget. The stalest groups go first, ties by key; each is counted by rule.
+
+use super::hits::{Hits, LATENESS, Value};
+use super::rule::{Correlation, DetectionRule, Kind};
+use super::stateless::Matches;
+use super::{finding, view};
+use crate::model::{Event, Finding};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Seconds of event time that a quiet group is kept beyond its window: event-log files of a whole day arrive
+/// up to a day late, while other feeds of the same rule are ahead.
+pub(super) const QUIET: i64 = 26 * 3600;
+
+/// How much correlations may remember.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Groups of one correlation.
+    pub groups: usize,
+    /// Bytes of all correlations together; each gets an equal part.
+    pub bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { groups: 50_000, bytes: 32 << 20 }
+    }
+}
+
+/// The windows of all rules. Owned by the writer.
+#[derive(Debug)]
+pub(super) struct Windows {
+    pub(super) rules: Arc<[DetectionRule]>,
+    pub(super) states: Vec<Vec<State>>,
+    pub(super) evicted: BTreeMap<String, u64>,
+    pub(super) late: u64,
+    limits: Limits,
+}
+
+/// One correlation's groups.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct State {
+    pub(super) groups: BTreeMap<Vec<String>, Group>,
+    /// Newest event time seen.
+    pub(super) newest: i64,
+    /// Event time of the last look for quiet groups.
+    pub(super) swept: i64,
+    pub(super) bytes: usize,
+}
+
+/// One group.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Group {
+    pub(super) hits: Hits,
+    pub(super) newest: i64,
+    /// Event time of the newest finding.
+    pub(super) reported: Option<i64>,
+    pub(super) bytes: usize,
+}
+
+impl Group {
+    /// Memory, roughly.
+    pub(super) fn bytes(key: &[String], hits: &Hits) -> usize {
+        128 + key.iter().map(|text| text.len() + 24).sum::<usize>() + hits.bytes()
+    }
+}
+
+/// A part that happened with this event.
+struct Happened {
+    part: usize,
+    /// What a correlation summed up to; one for an event.
+    sum: f64,
+    /// Event time; for a correlation the end of the window it holds in, which a late event may lie before.
+    time: i64,
+}
+
+/// What one event did to one correlation.
+pub(super) struct Update {
+    /// The sum with which the correlation holds.
+    pub(super) sum: f64,
+    /// End of the window in which it does.
+    pub(super) end: i64,
+    /// Whether it is to be reported.
+    pub(super) report: bool,
+    pub(super) key: Vec<String>,
+    /// See [`Hits::parts_in`].
+    pub(super) parts: Vec<f64>,
+}
+
+impl Windows {
+    pub(super) fn new(rules: Arc<[DetectionRule]>, limits: Limits) -> Windows {
+        let states = rules.iter().map(|rule| vec![State::default(); rule.correlations.len()]).collect();
+        let correlations: usize = rules.iter().map(|rule| rule.correlations.len()).sum();
+        let limits = Limits { groups: limits.groups.max(1), bytes: limits.bytes / correlations.max(1) };
+        Windows { rules, states, evicted: BTreeMap::new(), late: 0, limits }
+    }
+
+    /// Takes one event with the parts that it matched; adds what is to be reported.
+    pub(super) fn correlate(&mut self, event: &Event, matches: &Matches, findings: &mut Vec<Finding>) {
+        let rules = Arc::clone(&self.rules);
+        for matched in matches.0.chunk_by(|one, other| one.0 == other.0) {
+            let place = matched.first().map_or(0, |(rule, _)| *rule as usize);
+            let (Some(rule), Some(states)) = (rules.get(place), self.states.get_mut(place)) else { continue };
+            let time = event.when().seconds();
+            let mut happened: Vec<Happened> =
+                matched.iter().map(|(_, part)| Happened { part: *part as usize, sum: 1.0, time }).collect();
+            if happened.iter().any(|happened| happened.part == rule.reported) {
+                findings.push(finding::of_event(rule, event));
+            }
+            for (number, (correlation, state)) in rule.correlations.iter().zip(states).enumerate() {
+                let part = rule.events.len() + number;
+                let mut step = Step { rule, correlation, part, event, late: 0, evicted: 0 };
+                let update = step.run(state, &happened, self.limits);
+                self.late += step.late;
+                if step.evicted > 0 {
+                    *self.evicted.entry(rule.id.clone()).or_default() += step.evicted;
+                }
+                let Some(update) = update else { continue };
+                happened.push(Happened { part, sum: update.sum, time: update.end });
+                if update.report {
+                    findings.push(finding::of_correlation(rule, correlation, event, &update));
+                }
+            }
+        }
+    }
+
+    /// Whether the event comes later than its correlations remember.
+    pub(super) fn is_late(&self, event: &Event, matches: &Matches) -> bool {
+        let time = event.when().seconds();
+        matches.0.iter().any(|(rule, part)| {
+            let (Some(detection), Some(states)) =
+                (self.rules.get(*rule as usize), self.states.get(*rule as usize))
+            else {
+                return false;
+            };
+            detection.correlations.iter().zip(states).any(|(correlation, state)| {
+                correlation.parts.contains(&(*part as usize))
+                    && time < state.newest - correlation.timespan - QUIET
+            })
+        })
+    }
+}
+
+/// One event at one correlation.
+struct Step<'a> {
+    rule: &'a DetectionRule,
+    correlation: &'a Correlation,
+    part: usize,
+    event: &'a Event,
+    late: u64,
+    evicted: u64,
+}
+
+impl Step<'_> {
+    fn run(&mut self, state: &mut State, happened: &[Happened], limits: Limits) -> Option<Update> {
+        let mut touched = None;
+        for (place, part) in self.correlation.parts.iter().enumerate() {
+            let Some(hit) = happened.iter().find(|other| other.part == *part) else { continue };
+            if let Some(key) = self.insert(state, place, hit.sum, hit.time) {
+                touched = Some((key, hit.time));
+            }
+        }
+        let (key, time) = touched?;
+        let update = self.settle(state, key, time);
+        self.bound(state, limits);
+        update
+    }
+
+    /// Adds the hit to its group and returns the group's key.
+    fn insert(&mut self, state: &mut State, place: usize, sum: f64, time: i64) -> Option<Vec<String>> {
+        let key: Option<Vec<String>> = self
+            .correlation
+            .group_by
+            .iter()
+            .map(|by| view::text(self.event, by.paths.get(place)?).map(|text| text.into_owned()))
+            .collect();
+        let (key, value) = (key?, self.value(sum)?);
+        let fresh = || Group { hits: Hits::new(self.correlation), newest: time, reported: None, bytes: 0 };
+        let group = state.groups.entry(key.clone()).or_insert_with(fresh);
+        if time < group.newest - self.correlation.timespan - LATENESS {
+            self.late += 1;
+        }
+        self.evicted += group.hits.insert(self.correlation.timespan, place, time, value);
+        group.newest = group.newest.max(time);
+        state.newest = state.newest.max(time);
+        Some(key)
+    }
+
+    /// What the event brings. `None` when it lacks the field, or the field is no number where one is summed.
+    fn value(&self, sum: f64) -> Option<Value> {
+        let mut fields = self.correlation.field.iter();
+        match self.correlation.kind {
+            Kind::EventCount => Some(Value::Number(1.0)),
+            Kind::Temporal | Kind::TemporalOrdered => Some(Value::Number(sum)),
+            Kind::ValueCount => {
+                let texts: Option<Vec<_>> = fields.map(|path| view::text(self.event, path)).collect();
+                Some(Value::Text(texts?.join("\u{1f}")))
+            }
+            Kind::ValueSum | Kind::ValueAvg | Kind::ValuePercentile | Kind::ValueMedian => {
+                view::number(self.event, fields.next()?).map(Value::Number)
+            }
+        }
+    }
+
+    /// Looks whether the group's correlation holds now. A late hit may complete two windows: the one that
+    /// ends with it and the one that ends with the newest hit it can share a window with.
+    fn settle(&self, state: &mut State, key: Vec<String>, time: i64) -> Option<Update> {
+        let correlation = self.correlation;
+        let group = state.groups.get_mut(&key)?;
+        let reportable = self.part == self.rule.reported;
+        let quiet = |at: i64| time.abs_diff(at) < self.rule.window_seconds;
+        let suppressed = !reportable || group.reported.is_some_and(quiet);
+        let chained = self.rule.correlations.iter().any(|other| other.parts.contains(&self.part));
+        let ends = [Some(time), group.hits.newest_until(time.saturating_add(correlation.timespan))];
+        let held = if suppressed && !chained {
+            None
+        } else {
+            ends.into_iter().flatten().find_map(|end| Some((end, group.hits.holds(correlation, end)?)))
+        };
+        let update = held.map(|(end, sum)| Update {
+            sum,
+            end,
+            report: !suppressed,
+            parts: group.hits.parts_in(end.saturating_sub(correlation.timespan), end),
+            key: key.clone(),
+        });
+        if let Some(update) = update.as_ref().filter(|update| update.report) {
+            group.reported = Some(update.end);
+        }
+        group.hits.prune(group.newest.saturating_sub(correlation.timespan).saturating_sub(LATENESS));
+        let bytes = Group::bytes(&key, &group.hits);
+        state.bytes = state.bytes + bytes - group.bytes;
+        group.bytes = bytes;
+        update
+    }
+
+    /// Sweeps quiet groups once an hour of event time, and holds the limits.
+    fn bound(&mut self, state: &mut State, limits: Limits) {
+        let keep = self.correlation.timespan.max(self.rule.window_seconds as i64).saturating_add(QUIET);
+        let horizon = state.newest.saturating_sub(keep);
+        if state.newest.saturating_sub(state.swept) >= 3600 {
+            state.swept = state.newest;
+            state.groups.retain(|_, group| group.newest >= horizon);
+            state.bytes = state.groups.values().map(|group| group.bytes).sum();
+        }
+        if state.groups.len() <= limits.groups && state.bytes <= limits.bytes {
+            return;
+        }
+        let mut stalest: Vec<(i64, Vec<String>)> =
+            state.groups.iter().map(|(key, group)| (group.newest, key.clone())).collect();
+        stalest.sort();
+        for (_, key) in stalest {
+            // Down to nine tenths, so that a flood does not sort all groups at every event.
+            if state.groups.len() <= limits.groups * 9 / 10 && state.bytes <= limits.bytes / 10 * 9 {
+                break;
+            }
+            if let Some(group) = state.groups.remove(&key) {
+                state.bytes -= group.bytes;
+                self.evicted += 1;
+            }
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Which fields a detection reads, whether they exist, and what an event must be for it to match.
+
+use super::detection::nearest_path;
+use crate::inspect::behaviour::{ACTOR, Needs, bit};
+use crate::model::Event;
+use crate::model::event::{Action, ActorType, Category, Clock, Outcome, System};
+use crate::yaml::nearest;
+use rsigma_parser::{ConditionExpr, Detection, DetectionItem, Detections, Modifier, SigmaValue};
+use std::collections::BTreeSet;
+
+/// What is wrong, and the word to look for in the file.
+#[derive(Debug)]
+pub(super) struct Wrong {
+    pub(super) word: String,
+    pub(super) what: String,
+    pub(super) cure: Option<String>,
+}
+
+/// Every path a detection reads, and the category and action it needs.
+pub(super) fn check(detections: &Detections) -> Result<(Vec<String>, Needs), Wrong> {
+    let mut paths = BTreeSet::new();
+    for detection in detections.named.values() {
+        walk(detection, &mut paths)?;
+    }
+    if detections.timeframe.is_some() {
+        return Err(wrong(
+            "timeframe",
+            "a `timeframe` in a detection does nothing",
+            Some("write a correlation"),
+        ));
+    }
+    // A rule with several conditions matches when any of them does.
+    let needs = detections
+        .conditions
+        .iter()
+        .map(|condition| needs_of_condition(condition, detections))
+        .reduce(either)
+        .unwrap_or(Needs::ANYTHING);
+    Ok((paths.into_iter().collect(), needs))
+}
+
+/// Why a path cannot be used, if so.
+pub(super) fn unknown(path: &str) -> Option<Wrong> {
+    if Event::PATHS.contains(&path) || path.strip_prefix("extra.").is_some_and(|name| !name.is_empty()) {
+        return None;
+    }
+    let cure = match nearest_path(path) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "events have these fields: ".to_owned() + &Event::PATHS.join(", "),
+    };
+    Some(wrong(path, format!("there is no field `{path}`"), Some(&cure)))
+}
+
+/// Whether the path is one that only groups.
+pub(super) fn is_virtual(path: &str) -> bool {
+    path == ACTOR
+}
+
+/// The real paths of a path that groups.
+pub(super) fn parts_of(path: &str) -> impl Iterator<Item = &str> {
+    let real: &[&str] = if is_virtual(path) { &["actor.name", "actor.id"] } else { &[] };
+    let own = (!is_virtual(path)).then_some(path);
+    own.into_iter().chain(real.iter().copied())
+}
+
+fn wrong(word: impl Into<String>, what: impl Into<String>, cure: Option<&str>) -> Wrong {
+    Wrong { word: word.into(), what: what.into(), cure: cure.map(str::to_owned) }
+}
+
+fn walk(detection: &Detection, paths: &mut BTreeSet<String>) -> Result<(), Wrong> {
+    match detection {
+        Detection::AllOf(items) => items.iter().try_for_each(|item| check_item(item, paths)),
+        Detection::AnyOf(inner) | Detection::And(inner) => {
+            inner.iter().try_for_each(|inner| walk(inner, paths))
+        }
+        Detection::Keywords(_) => Ok(()),
+        Detection::ArrayMatch { field, .. } => Err(wrong(
+            field.as_str(),
+            "array blocks are not built yet",
+            Some("a list matches when any element does"),
+        )),
+        Detection::Conditional { .. } => Err(wrong("condition", "array blocks are not built yet", None)),
+    }
+}
+
+fn check_item(item: &DetectionItem, paths: &mut BTreeSet<String>) -> Result<(), Wrong> {
+    let Some(path) = &item.field.name else { return Ok(()) };
+    if let Some(wrong) = unknown(path) {
+        return Err(wrong);
+    }
+    paths.insert(path.clone());
+    if item.field.has_modifier(Modifier::Expand) {
+        return Err(wrong(path.as_str(), "`expand` placeholders are not built yet", None));
+    }
+    for value in &item.values {
+        let SigmaValue::String(text) = value else { continue };
+        let Some(plain) = text.as_plain() else { continue };
+        if item.field.has_modifier(Modifier::FieldRef) {
+            if let Some(wrong) = unknown(&plain) {
+                return Err(wrong);
+            }
+            paths.insert(plain);
+        } else if item.field.modifiers.is_empty() {
+            check_word(path, &plain)?;
+        }
+    }
+    Ok(())
+}
+
+/// A word outside of a closed set can never match.
+fn check_word(path: &str, word: &str) -> Result<(), Wrong> {
+    fn words<T: Copy>(all: &[T], as_str: fn(T) -> &'static str) -> Vec<&'static str> {
+        all.iter().map(|word| as_str(*word)).collect()
+    }
+    let known = match path {
+        "category" => words(Category::ALL, Category::as_str),
+        "action" => words(Action::ALL, Action::as_str),
+        "outcome" => words(Outcome::ALL, Outcome::as_str),
+        "system" => words(System::ALL, System::as_str),
+        "actor.type" => words(ActorType::ALL, ActorType::as_str),
+        "clock" => words(Clock::ALL, Clock::as_str),
+        _ => return Ok(()),
+    };
+    if known.contains(&word.to_lowercase().as_str()) {
+        return Ok(());
+    }
+    let cure = match nearest(word, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("one of {}", known.join(", ")),
+    };
+    Err(wrong(word, format!("`{word}` is no {path}, so this can never match"), Some(&cure)))
+}
+
+fn needs_of_condition(condition: &ConditionExpr, detections: &Detections) -> Needs {
+    match condition {
+        ConditionExpr::Identifier(name) => {
+            detections.named.get(name).map_or(Needs::ANYTHING, needs_of_detection)
+        }
+        ConditionExpr::And(inner) => {
+            inner.iter().map(|inner| needs_of_condition(inner, detections)).fold(Needs::ANYTHING, both)
+        }
+        ConditionExpr::Or(inner) => inner
+            .iter()
+            .map(|inner| needs_of_condition(inner, detections))
+            .reduce(either)
+            .unwrap_or(Needs::ANYTHING),
+        ConditionExpr::Not(_) | ConditionExpr::Selector { .. } => Needs::ANYTHING,
+    }
+}
+
+fn needs_of_detection(detection: &Detection) -> Needs {
+    match detection {
+        Detection::AllOf(items) => items.iter().map(needs_of_item).fold(Needs::ANYTHING, both),
+        Detection::And(inner) => inner.iter().map(needs_of_detection).fold(Needs::ANYTHING, both),
+        Detection::AnyOf(inner) => {
+            inner.iter().map(needs_of_detection).reduce(either).unwrap_or(Needs::ANYTHING)
+        }
+        Detection::Keywords(_) | Detection::ArrayMatch { .. } | Detection::Conditional { .. } => {
+            Needs::ANYTHING
+        }
+    }
+}
+
+fn needs_of_item(item: &DetectionItem) -> Needs {
+    let plain: Option<Vec<String>> = item
+        .values
+        .iter()
+        .map(|value| match value {
+            SigmaValue::String(text) => text.as_plain().map(|text| text.to_lowercase()),
+            _ => None,
+        })
+        .collect();
+    let Some(words) = plain.filter(|words| item.field.modifiers.is_empty() && !words.is_empty()) else {
+        return Needs::ANYTHING;
+    };
+    let mask = |place: &dyn Fn(&str) -> Option<u32>| {
+        words.iter().filter_map(|word| place(word)).fold(0, |mask, place| mask | bit(Some(place)))
+    };
+    match item.field.name.as_deref() {
+        Some("category") => {
+            let categories = mask(&|word| Category::parse(word).map(|word| word as u32));
+            Needs { categories, ..Needs::ANYTHING }
+        }
+        Some("action") => {
+            let actions = mask(&|word| Action::parse(word).map(|word| word as u32));
+            Needs { actions, ..Needs::ANYTHING }
+        }
+        _ => Needs::ANYTHING,
+    }
+}
+
+fn both(one: Needs, other: Needs) -> Needs {
+    Needs { categories: one.categories & other.categories, actions: one.actions & other.actions }
+}
+
+fn either(one: Needs, other: Needs) -> Needs {
+    Needs { categories: one.categories | other.categories, actions: one.actions | other.actions }
+}
