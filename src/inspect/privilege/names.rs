@@ -1,0 +1,183 @@
+//! Names compared the way CRMs compare them: without regard to case.
+//!
+//! Dataverse logical names are lower case where Salesforce writes `Account`; login names and roles differ
+//! in case between two feeds of one system. A lookup must not allocate, so the text is folded while it is
+//! hashed. The hash is keyed at random: names come from sources, and nobody shall choose them so that they
+//! collide. Nothing that leaves this module depends on the key: lists are sorted by text.
+//!
+//! Record ids are compared by [`id_key`]: a Salesforce id of 15 characters distinguishes case, and the form
+//! of 18 characters is the same id with a suffix that only restores its case.
+
+use crate::model::System;
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
+
+/// Passes a value through that is a hash already.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Identity(u64);
+
+impl Hasher for Identity {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+    fn write_u64(&mut self, value: u64) {
+        self.0 = value;
+    }
+}
+
+/// A map whose key is a hash already.
+pub(super) type ByHash<V> = HashMap<u64, V, BuildHasherDefault<Identity>>;
+
+/// Whether two texts are the same name.
+pub(super) fn same(a: &str, b: &str) -> bool {
+    if a.is_ascii() && b.is_ascii() {
+        return a.eq_ignore_ascii_case(b);
+    }
+    a.chars().flat_map(char::to_lowercase).eq(b.chars().flat_map(char::to_lowercase))
+}
+
+/// Feeds the folded text to `take` in pieces.
+fn fold(text: &str, mut take: impl FnMut(&[u8])) {
+    if !text.is_ascii() {
+        let mut utf8 = [0u8; 4];
+        for character in text.chars().flat_map(char::to_lowercase) {
+            take(character.encode_utf8(&mut utf8).as_bytes());
+        }
+        return;
+    }
+    for chunk in text.as_bytes().chunks(64) {
+        let mut piece = [0u8; 64];
+        for (to, from) in piece.iter_mut().zip(chunk) {
+            *to = from.to_ascii_lowercase();
+        }
+        take(piece.get(..chunk.len()).unwrap_or(&[]));
+    }
+}
+
+/// The first eight bytes of SHA-256 over the folded name: the same in every process, so that what a policy
+/// names and what a principal holds can be compared as numbers.
+pub(super) fn print(name: &str) -> u64 {
+    let mut sha = Sha256::new();
+    fold(name, |piece| sha.update(piece));
+    let bytes: [u8; 32] = sha.finalize().into();
+    let (first, _) = bytes.split_first_chunk::<8>().unwrap_or((&[0; 8], &[]));
+    u64::from_be_bytes(*first)
+}
+
+/// The part of a record id that tells records apart, and whether case matters in it.
+pub(super) fn id_key(system: System, id: &str) -> (&str, bool) {
+    let id = id.trim();
+    if system != System::Salesforce {
+        let bare = id.strip_prefix('{').and_then(|id| id.strip_suffix('}')).unwrap_or(id);
+        return (bare, false);
+    }
+    match id.len() {
+        15 | 18 if id.bytes().all(|byte| byte.is_ascii_alphanumeric()) => (id.get(..15).unwrap_or(id), true),
+        _ => (id, false),
+    }
+}
+
+/// Whether two ids name the same record of that system.
+pub(super) fn same_id(system: System, a: &str, b: &str) -> bool {
+    match (id_key(system, a), id_key(system, b)) {
+        ((a, true), (b, true)) => a == b,
+        ((a, _), (b, _)) => same(a, b),
+    }
+}
+
+/// From folded text to numbers that the owner of the texts gave; several may share a text.
+#[derive(Clone, Default)]
+pub(super) struct Lookup {
+    keys: RandomState,
+    slots: ByHash<Vec<u32>>,
+}
+
+impl Lookup {
+    fn hash(&self, text: &str) -> u64 {
+        let mut hasher = self.keys.build_hasher();
+        fold(text, |piece| hasher.write(piece));
+        hasher.finish()
+    }
+    /// Numbers whose text may be this one: the caller compares.
+    pub(super) fn get(&self, text: &str) -> &[u32] {
+        if self.slots.is_empty() {
+            return &[];
+        }
+        self.slots.get(&self.hash(text)).map_or(&[], Vec::as_slice)
+    }
+    /// Adds a number.
+    pub(super) fn insert(&mut self, text: &str, number: u32) {
+        self.slots.entry(self.hash(text)).or_default().push(number);
+    }
+    /// Removes a number.
+    pub(super) fn remove(&mut self, text: &str, number: u32) {
+        let hash = self.hash(text);
+        if let Some(numbers) = self.slots.get_mut(&hash) {
+            numbers.retain(|known| *known != number);
+            if numbers.is_empty() {
+                self.slots.remove(&hash);
+            }
+        }
+    }
+}
+
+/// Names with numbers from 0 in the order they came.
+#[derive(Clone, Default)]
+pub(super) struct Names {
+    lookup: Lookup,
+    texts: Vec<Box<str>>,
+}
+
+impl Names {
+    /// The name's number.
+    pub(super) fn get(&self, name: &str) -> Option<u32> {
+        let fits = |number: &&u32| self.texts.get(**number as usize).is_some_and(|text| same(text, name));
+        self.lookup.get(name).iter().find(fits).copied()
+    }
+    /// The name's number, a new one where it is not known.
+    pub(super) fn intern(&mut self, name: &str) -> u32 {
+        if let Some(number) = self.get(name) {
+            return number;
+        }
+        let number = u32::try_from(self.texts.len()).unwrap_or(u32::MAX);
+        self.lookup.insert(name, number);
+        self.texts.push(name.into());
+        number
+    }
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.texts.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_ignore_case() {
+        let mut names = Names::default();
+        assert_eq!(names.intern("Account"), 0);
+        assert_eq!(names.intern("ACCOUNT"), 0);
+        assert_eq!(names.intern("Verkäufer"), 1);
+        assert_eq!(names.get("VERKÄUFER"), Some(1));
+        assert_eq!(names.get("Contact"), None);
+        assert_eq!(print("System Administrator"), print("system administrator"));
+        let long = "x".repeat(200);
+        assert_eq!(names.intern(&long), names.intern(&long.to_uppercase()));
+    }
+
+    #[test]
+    fn salesforce_ids_are_one_in_both_lengths_and_keep_case() {
+        let system = System::Salesforce;
+        assert!(same_id(system, "0055j000000utlP", "0055j000000utlPAAQ"));
+        assert!(!same_id(system, "0055j000000utlp", "0055j000000utlPAAQ"));
+        assert!(same_id(System::Dynamics365, "{4026BE43-6B69}", "4026be43-6b69"));
+    }
+}
