@@ -83,7 +83,7 @@ fn limited(items: impl ExactSizeIterator<Item = String>) -> Vec<String> {
     let more = items.len().saturating_sub(LISTED);
     let mut lines: Vec<String> = items.take(LISTED).collect();
     if more > 0 {
-        lines.push(format!("and {more} more, all in the trail"));
+        lines.push(format!("and {more} more"));
     }
     lines
 }
@@ -127,10 +127,12 @@ fn entries(notice: &Notice) -> String {
 
 fn anchor(notice: &Notice) -> String {
     match &notice.anchor {
-        Anchor::Unanchored => "Anchor state: unanchored. Nobody outside of this host has confirmed this head \
+        Anchor::Unanchored => {
+            "Anchor state: unanchored. Nobody outside of this host has confirmed this head \
              of the trail yet. Keep this message: the checkpoint in it is a copy that the host can no longer \
-             change, and `verify` takes it as a known head."
-            .to_owned(),
+             change, and crmwarden verify takes it as a known head."
+                .to_owned()
+        }
         Anchor::Anchored { size, by } => {
             format!("Anchor state: anchored. {} confirmed the trail's first {size} entries.", visible(by))
         }
@@ -218,8 +220,10 @@ fn plain_fact(fact: &Fact, out: &mut String) {
 
 fn block(title: &str, lines: impl Iterator<Item = String>, out: &mut String) {
     wrap(title, "  ", WIDTH, out);
+    out.push('\n');
     for line in lines {
-        out.push_str(format!("    {line}").trim_end());
+        // Without indent, so that a checkpoint copied from the mail still verifies.
+        out.push_str(line.trim_end());
         out.push('\n');
     }
 }

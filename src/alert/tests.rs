@@ -143,7 +143,10 @@ fn cut_and_atoms() {
     assert_eq!(cut("ab cd", 4), "ab…");
     assert_eq!(atom("INC-4 é@\n"), "INC-4=20=C3=A9=40=0A");
     assert_eq!(visible("a\u{202e}b\u{0}"), "a[U+202E]b[U+0000]");
-    assert_eq!(from_log("see http://x.example and wWw.y.example"), "see http[:]//x.example and wWw[.]y.example");
+    assert_eq!(
+        from_log("see http://x.example and wWw.y.example"),
+        "see http[:]//x.example and wWw[.]y.example"
+    );
     assert!(visible(&"x".repeat(5_000)).ends_with("(3000 more characters are in the trail)"));
 }
 
