@@ -17,6 +17,8 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 pub const SUBJECT_MAX: usize = 200;
 /// Columns of the plain text.
 pub const WIDTH: usize = 76;
+/// Most characters of a title in the bodies.
+const TITLE_MAX: usize = 300;
 /// Most locators and entry indices that are listed; more are counted.
 const LISTED: usize = 12;
 
@@ -31,6 +33,11 @@ pub fn subject(notice: &Notice) -> String {
     let tail = format!(" ({}, {place})", cut(&visible(&notice.incident), 40));
     let room = SUBJECT_MAX.saturating_sub(head.chars().count() + tail.chars().count());
     format!("{head}{}{tail}", cut(&from_log(&notice.title), room))
+}
+
+/// The title in the bodies.
+fn title(notice: &Notice) -> String {
+    cut(&from_log(&notice.title), TITLE_MAX)
 }
 
 /// One fact: what it is, and its lines.
@@ -160,7 +167,7 @@ fn verbatim(text: &str) -> impl Iterator<Item = String> + '_ {
 /// The plain-text body.
 pub fn plain(notice: &Notice) -> String {
     let mut out = String::with_capacity(2048);
-    wrap(&format!("{}: {}", capital(notice.severity), from_log(&notice.title)), "", WIDTH, &mut out);
+    wrap(&format!("{}: {}", capital(notice.severity), title(notice)), "", WIDTH, &mut out);
     out.push('\n');
     wrap(&summary(notice), "", WIDTH, &mut out);
     if let Some(detail) = &notice.detail {
@@ -242,9 +249,11 @@ const fn colour(severity: Severity) -> &'static str {
 /// Mail clients that know a dark mode read this; all others keep the colours that stand on the elements.
 const STYLE: &str = ":root{color-scheme:light dark;supported-color-schemes:light dark}\
 @media (prefers-color-scheme:dark){.page{background:#15181c!important}\
-.card{background:#1f242a!important;border-color:#343b44!important}\
+.card{background:#1f242a!important;border-left-color:#343b44!important;border-right-color:#343b44!important;\
+border-bottom-color:#343b44!important}\
 .ink{color:#e6e9ed!important}.soft{color:#a3adb8!important}\
-.inset{background:#181c21!important;border-color:#343b44!important}.rule{border-color:#343b44!important}}";
+.inset{background:#181c21!important;border-top-color:#343b44!important;border-right-color:#343b44!important;\
+border-bottom-color:#343b44!important}.rule{border-color:#343b44!important}}";
 
 const SANS: &str = "font-family:-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif;";
 const MONO: &str = "font-family:ui-monospace,'SF Mono',Menlo,Consolas,'Liberation Mono',monospace;";
@@ -314,7 +323,7 @@ fn header(notice: &Notice, colour: &str) -> Markup {
     html! {
         p style="margin:0 0 10px;" { span style=(badge) { (capital(notice.severity)) } }
         h1.ink style="margin:0 0 6px;font-size:21px;line-height:1.3;font-weight:600;color:#1f2933;" {
-            (from_log(&notice.title))
+            (title(notice))
         }
         p.soft style="margin:0;font-size:14px;color:#5c6670;" { (summary(notice)) }
     }
@@ -376,7 +385,7 @@ fn pre(title: &str, lines: impl Iterator<Item = String>) -> Markup {
     );
     html! {
         p.soft style="margin:12px 0 4px;font-size:13px;color:#5c6670;" { (title) }
-        pre.inset.ink dir="ltr" style=(frame) { (lines.join("\n")) }
+        pre.inset.rule.ink dir="ltr" style=(frame) { (lines.join("\n")) }
     }
 }
 

@@ -11,7 +11,7 @@
 use std::fmt::Write as _;
 
 /// Most characters of one value in an alert.
-pub const VALUE_MAX: usize = 2_000;
+pub const VALUE_MAX: usize = 1_200;
 
 /// Text that we or the policy's author wrote: characters without a glyph become visible.
 pub fn visible(text: &str) -> String {
