@@ -1,0 +1,106 @@
+//! Passwords from files, read when they are needed and wiped after.
+//!
+//! A password file is refused when anybody but its owner may open it. The service manager's credentials
+//! are the exception: systemd shows them as 0440 where it grants access by an ACL, in a folder that only the
+//! service can enter (`$CREDENTIALS_DIRECTORY`, systemd.exec(5)).
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use zeroize::Zeroizing;
+
+/// Largest password file, bytes.
+const PASSWORD_MAX: u64 = 4096;
+
+/// Reads a password. The error says what to mend and never holds any of the file's content.
+pub fn read_password(path: &Path) -> Result<Zeroizing<String>, String> {
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
+    let forbidden = match credentials {
+        Some(folder) if !folder.is_empty() && path.starts_with(&folder) => 0o037,
+        _ => 0o077,
+    };
+    read_with(path, forbidden)
+}
+
+fn read_with(path: &Path, forbidden: u32) -> Result<Zeroizing<String>, String> {
+    let shown = path.display();
+    let file = File::open(path).map_err(|error| format!("password file {shown}: {}", error.kind()))?;
+    let metadata = file.metadata().map_err(|error| format!("password file {shown}: {}", error.kind()))?;
+    if !metadata.is_file() {
+        return Err(format!("password file {shown} is not a file"));
+    }
+    if metadata.mode() & forbidden != 0 {
+        let mode = metadata.mode() & 0o777;
+        return Err(format!(
+            "password file {shown} is open to others (mode {mode:04o}); run: chmod 0600 {shown}"
+        ));
+    }
+    if metadata.len() > PASSWORD_MAX {
+        return Err(format!("password file {shown} is longer than {PASSWORD_MAX} bytes"));
+    }
+    // Room for all of it at once: a buffer that grows would leave unwiped copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(PASSWORD_MAX as usize + 64));
+    file.take(PASSWORD_MAX)
+        .read_to_end(&mut bytes)
+        .map_err(|error| format!("password file {shown}: {}", error.kind()))?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| format!("password file {shown} is not UTF-8 text"))?;
+    let password = text.strip_suffix('\n').unwrap_or(text);
+    let password = password.strip_suffix('\r').unwrap_or(password);
+    if password.is_empty() {
+        return Err(format!("password file {shown} is empty"));
+    }
+    if password.contains(char::is_control) {
+        return Err(format!("password file {shown} holds more than one line, or control characters"));
+    }
+    Ok(Zeroizing::new(password.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    fn file(content: &[u8], mode: u32) -> (tempfile::TempDir, std::path::PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("smtp.pass");
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        (folder, path)
+    }
+
+    #[test]
+    fn one_line_with_or_without_its_end() {
+        for content in [b"s3cret".as_slice(), b"s3cret\n", b"s3cret\r\n"] {
+            let (_folder, path) = file(content, 0o600);
+            assert_eq!(read_password(&path).unwrap().as_str(), "s3cret");
+        }
+    }
+
+    #[test]
+    fn open_empty_and_odd_files_are_refused_without_showing_them() {
+        for (content, mode, part) in [
+            (b"s3cret".as_slice(), 0o640, "chmod 0600"),
+            (b"s3cret", 0o604, "chmod 0600"),
+            (b"", 0o600, "empty"),
+            (b"\n", 0o600, "empty"),
+            (b"s3cret\nmore", 0o600, "more than one line"),
+            (b"s3cret\xff", 0o600, "not UTF-8"),
+        ] {
+            let (_folder, path) = file(content, mode);
+            let error = read_password(&path).unwrap_err();
+            assert!(error.contains(part), "{error}");
+            assert!(!error.contains("s3cret"));
+        }
+        assert!(read_password(Path::new("/nonexistent/x")).unwrap_err().contains("not found"));
+    }
+
+    #[test]
+    fn credentials_of_the_service_manager_may_be_group_readable() {
+        let (_folder, path) = file(b"s3cret", 0o440);
+        assert!(read_with(&path, 0o037).is_ok());
+        assert!(read_with(&path, 0o077).is_err());
+    }
+}
