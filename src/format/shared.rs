@@ -12,7 +12,7 @@
 use crate::model::event::{Clock, Defect, DefectCode, Event, System};
 use memchr::{memchr, memchr2};
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 /// Deepest nesting of a JSON record.
@@ -83,9 +83,35 @@ pub fn integer(text: &str) -> Option<u64> {
     whole.parse().ok()
 }
 
-/// The name under which a repeated column or member is kept: the second `NAME` is `NAME#2`.
-pub fn repeated_name(name: &str, occurrence: usize) -> String {
-    format!("{name}#{occurrence}")
+/// Keeps the names in `extra` distinct: the second `NAME` becomes `NAME#2`.
+#[derive(Clone, Debug, Default)]
+pub struct DistinctNames<'a> {
+    seen: HashMap<Cow<'a, str>, usize>,
+}
+
+impl<'a> DistinctNames<'a> {
+    /// Claims a name. `None` when it was free, else the name to use instead.
+    pub fn claim(&mut self, name: Cow<'a, str>) -> Option<String> {
+        let count = self.seen.entry(name.clone()).or_insert(0);
+        *count += 1;
+        if *count == 1 {
+            return None;
+        }
+        let mut occurrence = *count;
+        loop {
+            let other = format!("{name}#{occurrence}");
+            if !self.seen.contains_key(other.as_str()) {
+                self.seen.insert(Cow::Owned(other.clone()), 1);
+                return Some(other);
+            }
+            occurrence += 1;
+        }
+    }
+
+    /// Notes that a name is in use elsewhere, so that claiming it renames.
+    pub fn reserve(&mut self, name: Cow<'a, str>) {
+        self.seen.entry(name).or_insert(1);
+    }
 }
 
 /// The values of one CSV record, in order.
@@ -243,15 +269,11 @@ impl JsonRecord {
 
     /// Moves everything that was not taken to `extra`, in its order and under distinct names.
     pub fn rest(self, event: &mut Event) {
-        let mut names: HashSet<String> = HashSet::new();
+        let mut names = DistinctNames::default();
         for (mut name, value) in self.members {
-            if !names.insert(name.clone()) {
-                event.defect(Defect::field(DefectCode::DuplicateName, name.clone()));
-                let mut occurrence = 2;
-                while !names.insert(repeated_name(&name, occurrence)) {
-                    occurrence += 1;
-                }
-                name = repeated_name(&name, occurrence);
+            if let Some(other) = names.claim(Cow::Owned(name.clone())) {
+                event.defect(Defect::field(DefectCode::DuplicateName, name));
+                name = other;
             }
             if let Some(value) = value.filter(|value| !value.is_empty()) {
                 event.extra.push((Cow::Owned(name), value));

@@ -4,10 +4,9 @@
 //! at compile time answers most names with one look. Invariant: a value that nobody takes ends in `extra`,
 //! in the record's order, so that a new column can never be lost.
 
-use crate::format::shared::{CsvValues, MAX_MEMBERS, integer, repeated_name};
+use crate::format::shared::{CsvValues, DistinctNames, MAX_MEMBERS, integer};
 use crate::model::event::{Defect, DefectCode, Event};
 use std::borrow::Cow;
-use std::collections::HashSet;
 
 /// Declares the columns with their one spelling.
 macro_rules! columns {
@@ -214,34 +213,31 @@ impl<'a> Row<'a> {
 
     /// Moves everything that was not taken to `extra`, under distinct names, and the defects to the event.
     pub(super) fn rest(self, event: &mut Event) {
-        let left = self.cells.iter().filter(|cell| !cell.value.is_empty()).count();
-        event.extra.reserve_exact(left);
-        let mut names: HashSet<String> = HashSet::new();
-        let mut unknown: Vec<Cow<'a, str>> = Vec::new();
-        for cell in self.cells {
-            if let Some(known) = cell.known {
-                if !cell.value.is_empty() {
-                    event.extra.push((Cow::Borrowed(known), cell.value.into_owned()));
-                }
-                continue;
-            }
-            let twice = lookup(&cell.name).is_some() || unknown.contains(&cell.name);
-            let mut name = cell.name.clone().into_owned();
-            if twice {
-                event.defect(Defect::field(DefectCode::DuplicateName, name.clone()));
-                let mut occurrence = 2;
-                while !names.insert(repeated_name(&name, occurrence)) {
-                    occurrence += 1;
-                }
-                name = repeated_name(&name, occurrence);
-            }
-            unknown.push(cell.name);
-            if !cell.value.is_empty() {
-                event.extra.push((Cow::Owned(name), cell.value.into_owned()));
-            }
-        }
         for defect in self.defects {
             event.defect(defect);
+        }
+        let left = self.cells.iter().filter(|cell| !cell.value.is_empty()).count();
+        event.extra.reserve_exact(left);
+        let mut names = DistinctNames::default();
+        for cell in self.cells {
+            let name = match cell.known {
+                Some(known) => Cow::Borrowed(known),
+                None => {
+                    if let Some((known, _)) = lookup(&cell.name) {
+                        names.reserve(Cow::Borrowed(known));
+                    }
+                    match names.claim(cell.name.clone()) {
+                        Some(other) => {
+                            event.defect(Defect::field(DefectCode::DuplicateName, cell.name));
+                            Cow::Owned(other)
+                        }
+                        None => Cow::Owned(cell.name.into_owned()),
+                    }
+                }
+            };
+            if !cell.value.is_empty() {
+                event.extra.push((name, cell.value.into_owned()));
+            }
         }
     }
 }
