@@ -5,6 +5,10 @@
 //! It never looks at a clock and never guesses a zone: where a feed's times have no offset it takes
 //! [`FormatContext::zone`].
 
+pub mod salesforce_event_log;
+pub mod salesforce_setup_audit_trail;
+pub mod shared;
+
 use crate::model::event::System;
 use crate::model::record::{FormatContext, Framing, Parsed, Record};
 
@@ -33,7 +37,7 @@ pub trait Format: Send + Sync {
 
 /// Every format that is built.
 pub fn shipped() -> &'static [&'static dyn Format] {
-    &[]
+    &[&salesforce_event_log::EventLog, &salesforce_setup_audit_trail::SetupAuditTrail]
 }
 
 /// Formats of the design that are not built yet: a configuration that names one is told exactly that.
