@@ -233,3 +233,4 @@ fn fires(rule: &DetectionRule, example: &example::Example) -> Result<bool, Strin
 }
 //! stub
 pub mod access;
+pub mod framework;
