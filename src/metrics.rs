@@ -26,37 +26,58 @@ use prometheus::{
 /// All metrics, in a registry of their own.
 pub struct Metrics {
     registry: Registry,
+    setup: Setup,
+    sources: Sources,
+    rules: Rules,
+    alerts: Alerts,
+    trail: Trail,
+}
+
+/// What is in force.
+struct Setup {
     config_info: IntGaugeVec,
     policy_info: IntGaugeVec,
     reload_success: IntGauge,
     reload_timestamp: Gauge,
-    source_lag_bytes: IntGaugeVec,
-    source_lag_seconds: GaugeVec,
-    source_delay_seconds: GaugeVec,
-    source_last_event: GaugeVec,
-    source_records: IntCounterVec,
-    source_bytes: IntCounterVec,
+}
+
+struct Sources {
+    lag_bytes: IntGaugeVec,
+    lag_seconds: GaugeVec,
+    feed_delay: GaugeVec,
+    last_event: GaugeVec,
+    records: IntCounterVec,
+    bytes: IntCounterVec,
     events: IntCounterVec,
     duplicates: IntCounterVec,
     defects: IntCounterVec,
+    grants: IntGaugeVec,
+}
+
+struct Rules {
     findings: IntCounterVec,
     evictions: IntCounterVec,
-    incidents_open: IntGaugeVec,
-    alerts_owed: IntGaugeVec,
-    alerts_unrouted: IntCounter,
-    deliveries: IntCounterVec,
-    grants: IntGaugeVec,
     not_observable: IntGaugeVec,
-    trail_entries: IntGauge,
-    trail_bytes: IntGauge,
-    trail_commits: IntCounter,
+    incidents_open: IntGaugeVec,
+}
+
+struct Alerts {
+    owed: IntGaugeVec,
+    unrouted: IntCounter,
+    deliveries: IntCounterVec,
+}
+
+struct Trail {
+    entries: IntGauge,
+    bytes: IntGauge,
+    commits: IntCounter,
     commit_seconds: Histogram,
     checkpoint_entries: IntGauge,
     checkpoint_timestamp: Gauge,
     anchored_entries: IntGauge,
     verification_timestamp: Gauge,
     verification_success: IntGauge,
-    disk_free_bytes: IntGauge,
+    disk_free: IntGauge,
 }
 
 /// Upper bounds of a commit's duration in seconds: from a fast disk's fsync to one that is dying.
@@ -96,6 +117,99 @@ impl Maker {
     }
 }
 
+impl Setup {
+    fn new(make: &Maker) -> Result<Setup, Error> {
+        let reload = "Whether the last load of configuration and policies succeeded.";
+        let at = "When they were last loaded with success, Unix time.";
+        let digest = &["digest"];
+        Ok(Setup {
+            config_info: make.gauges(
+                "config_info",
+                "Always 1; digest of the configuration in force.",
+                digest,
+            )?,
+            policy_info: make.gauges("policy_info", "Always 1; digest of the policies in force.", digest)?,
+            reload_success: make.gauge("config_last_reload_success", reload)?,
+            reload_timestamp: make.real("config_last_reload_success_timestamp_seconds", at)?,
+        })
+    }
+}
+
+impl Sources {
+    fn new(make: &Maker) -> Result<Sources, Error> {
+        let source = &["source"];
+        let lag = "Age of the oldest data that is not read yet; 0 when all is read.";
+        let delay = "Observed time minus event time of the newest record: the feed's own delay.";
+        let newest = "Event time of the newest record, Unix time.";
+        let duplicates = "Redelivered records that were recognised.";
+        Ok(Sources {
+            lag_bytes: make.gauges(
+                "source_lag_bytes",
+                "Bytes of the source that are not read yet.",
+                source,
+            )?,
+            lag_seconds: make.reals("source_lag_seconds", lag, source)?,
+            feed_delay: make.reals("source_feed_delay_seconds", delay, source)?,
+            last_event: make.reals("source_last_event_timestamp_seconds", newest, source)?,
+            records: make.counters("source_records_total", "Records read.", source)?,
+            bytes: make.counters("source_bytes_total", "Bytes read.", source)?,
+            events: make.counters("events_total", "Events that entered the trail.", source)?,
+            duplicates: make.counters("duplicates_total", duplicates, source)?,
+            defects: make.counters("defects_total", "Defects of records.", &["source", "code"])?,
+            grants: make.gauges("grants", "Grants in the newest snapshot.", source)?,
+        })
+    }
+}
+
+impl Rules {
+    fn new(make: &Maker) -> Result<Rules, Error> {
+        let evictions = "Keys that a rule forgot because its window was full.";
+        let unseen = "Statements of the policies that the feeds in use cannot show.";
+        let open = "Incidents that are not closed, reviewed or false positives.";
+        Ok(Rules {
+            findings: make.counters("findings_total", "Findings.", &["rule", "severity"])?,
+            evictions: make.counters("evictions_total", evictions, &["rule"])?,
+            not_observable: make.gauges("not_observable", unseen, &["reason"])?,
+            incidents_open: make.gauges("incidents_open", open, &["severity"])?,
+        })
+    }
+}
+
+impl Alerts {
+    fn new(make: &Maker) -> Result<Alerts, Error> {
+        let owed = "Alerts that the receiver has not got yet.";
+        let unrouted = "Alerts that no route gave to a receiver.";
+        let deliveries = "Attempts to deliver alerts that were reported.";
+        Ok(Alerts {
+            owed: make.gauges("alerts_owed", owed, &["receiver"])?,
+            unrouted: make.counter("alerts_unrouted_total", unrouted)?,
+            deliveries: make.counters("deliveries_total", deliveries, &["receiver", "outcome"])?,
+        })
+    }
+}
+
+impl Trail {
+    fn new(make: &Maker) -> Result<Trail, Error> {
+        let covered = "Entries that the newest durable signed checkpoint covers.";
+        let signed = "When the newest checkpoint was signed, Unix time.";
+        let anchored = "Entries that a witness or time stamp outside of this host covers.";
+        let verified = "When the trail was last verified, Unix time.";
+        let whole = "Whether the last verification found the trail whole.";
+        Ok(Trail {
+            entries: make.gauge("trail_entries", "Entries of the trail.")?,
+            bytes: make.gauge("trail_size_bytes", "Bytes of the trail's segments.")?,
+            commits: make.counter("trail_commits_total", "Commits to the trail.")?,
+            commit_seconds: make.commits()?,
+            checkpoint_entries: make.gauge("checkpoint_entries", covered)?,
+            checkpoint_timestamp: make.real("checkpoint_timestamp_seconds", signed)?,
+            anchored_entries: make.gauge("anchored_entries", anchored)?,
+            verification_timestamp: make.real("last_verification_timestamp_seconds", verified)?,
+            verification_success: make.gauge("last_verification_success", whole)?,
+            disk_free: make.gauge("state_disk_free_bytes", "Bytes free on the disk that holds the state.")?,
+        })
+    }
+}
+
 impl Metrics {
     /// All metrics at zero. `started` is when the process started; `version` and `rustc` name the build.
     pub fn new(started: Time, version: &str, rustc: &str) -> Result<Metrics, Error> {
@@ -105,114 +219,18 @@ impl Metrics {
         build.with_label_values(&[version, rustc]).set(1);
         make.real("process_start_time_seconds", "When the process started, Unix time.")?
             .set(seconds(started));
-        let metrics = Metrics::of(make)?;
+        let metrics = Metrics {
+            setup: Setup::new(&make)?,
+            sources: Sources::new(&make)?,
+            rules: Rules::new(&make)?,
+            alerts: Alerts::new(&make)?,
+            trail: Trail::new(&make)?,
+            registry: make.0,
+        };
         for severity in Severity::ALL {
             metrics.incidents_open(*severity, 0);
         }
         Ok(metrics)
-    }
-
-    fn of(make: Maker) -> Result<Metrics, Error> {
-        let source = &["source"];
-        Ok(Metrics {
-            config_info: make.gauges(
-                "config_info",
-                "Always 1; digest of the configuration in force.",
-                &["digest"],
-            )?,
-            policy_info: make.gauges(
-                "policy_info",
-                "Always 1; digest of the policies in force.",
-                &["digest"],
-            )?,
-            reload_success: make.gauge(
-                "config_last_reload_success",
-                "Whether the last (re)load of configuration and policies succeeded.",
-            )?,
-            reload_timestamp: make.real(
-                "config_last_reload_success_timestamp_seconds",
-                "When they were last loaded with success, Unix time.",
-            )?,
-            source_lag_bytes: make.gauges(
-                "source_lag_bytes",
-                "Bytes of the source that are not read yet.",
-                source,
-            )?,
-            source_lag_seconds: make.reals(
-                "source_lag_seconds",
-                "Age of the oldest data that is not read yet; 0 when all is read.",
-                source,
-            )?,
-            source_delay_seconds: make.reals(
-                "source_feed_delay_seconds",
-                "Observed time minus event time of the newest record: the feed's own delay.",
-                source,
-            )?,
-            source_last_event: make.reals(
-                "source_last_event_timestamp_seconds",
-                "Event time of the newest record, Unix time.",
-                source,
-            )?,
-            source_records: make.counters("source_records_total", "Records read.", source)?,
-            source_bytes: make.counters("source_bytes_total", "Bytes read.", source)?,
-            events: make.counters("events_total", "Events that entered the trail.", source)?,
-            duplicates: make.counters(
-                "duplicates_total",
-                "Redelivered records that were recognised.",
-                source,
-            )?,
-            defects: make.counters("defects_total", "Defects of records.", &["source", "code"])?,
-            findings: make.counters("findings_total", "Findings.", &["rule", "severity"])?,
-            evictions: make.counters(
-                "evictions_total",
-                "Keys that a rule forgot because its window was full.",
-                &["rule"],
-            )?,
-            incidents_open: make.gauges(
-                "incidents_open",
-                "Incidents that are not closed, reviewed or false positives.",
-                &["severity"],
-            )?,
-            alerts_owed: make.gauges(
-                "alerts_owed",
-                "Alerts that the receiver has not got yet.",
-                &["receiver"],
-            )?,
-            alerts_unrouted: make
-                .counter("alerts_unrouted_total", "Alerts that no route gave to a receiver.")?,
-            deliveries: make.counters(
-                "deliveries_total",
-                "Attempts to deliver alerts that were reported.",
-                &["receiver", "outcome"],
-            )?,
-            grants: make.gauges("grants", "Grants in the newest snapshot.", source)?,
-            not_observable: make.gauges(
-                "not_observable",
-                "Statements of the policies that the feeds in use cannot show.",
-                &["reason"],
-            )?,
-            trail_entries: make.gauge("trail_entries", "Entries of the trail.")?,
-            trail_bytes: make.gauge("trail_size_bytes", "Bytes of the trail's segments.")?,
-            trail_commits: make.counter("trail_commits_total", "Commits to the trail.")?,
-            commit_seconds: make.commits()?,
-            checkpoint_entries: make
-                .gauge("checkpoint_entries", "Entries that the newest durable signed checkpoint covers.")?,
-            checkpoint_timestamp: make
-                .real("checkpoint_timestamp_seconds", "When the newest checkpoint was signed, Unix time.")?,
-            anchored_entries: make.gauge(
-                "anchored_entries",
-                "Entries that a witness or time stamp outside of this host covers.",
-            )?,
-            verification_timestamp: make.real(
-                "last_verification_timestamp_seconds",
-                "When the trail was last verified, Unix time.",
-            )?,
-            verification_success: make
-                .gauge("last_verification_success", "Whether the last verification found the trail whole.")?,
-            disk_free_bytes: make
-                .gauge("state_disk_free_bytes", "Bytes free on the disk that holds the state.")?,
-            registry: make.0,
-        })
     }
 
     /// Names a source, so that its series exist from the start.
@@ -227,140 +245,140 @@ impl Metrics {
     pub fn know_receiver(&self, receiver: &str) {
         self.alerts_owed(receiver, 0);
         for outcome in Outcome::WORDS {
-            self.deliveries.with_label_values(&[receiver, outcome]).inc_by(0);
+            self.alerts.deliveries.with_label_values(&[receiver, outcome]).inc_by(0);
         }
     }
 
     /// Names a rule of the policies in force, so that its series exist from the start.
     pub fn know_rule(&self, rule: &str, severity: Severity) {
-        self.findings.with_label_values(&[rule, severity.as_str()]).inc_by(0);
+        self.rules.findings.with_label_values(&[rule, severity.as_str()]).inc_by(0);
     }
 
     /// The digest of the configuration in force; the one before is forgotten.
     pub fn config_in_force(&self, digest: &str) {
-        self.config_info.reset();
-        self.config_info.with_label_values(&[digest]).set(1);
+        self.setup.config_info.reset();
+        self.setup.config_info.with_label_values(&[digest]).set(1);
     }
 
     /// The digest of the policies in force; the one before is forgotten.
     pub fn policy_in_force(&self, digest: &str) {
-        self.policy_info.reset();
-        self.policy_info.with_label_values(&[digest]).set(1);
+        self.setup.policy_info.reset();
+        self.setup.policy_info.with_label_values(&[digest]).set(1);
     }
 
     /// A load or reload of configuration and policies ended.
     pub fn reloaded(&self, at: Time, success: bool) {
-        self.reload_success.set(i64::from(success));
+        self.setup.reload_success.set(i64::from(success));
         if success {
-            self.reload_timestamp.set(seconds(at));
+            self.setup.reload_timestamp.set(seconds(at));
         }
     }
 
     /// What a source has not read yet.
     pub fn source_lag(&self, source: &str, bytes: u64, age_seconds: f64) {
-        self.source_lag_bytes.with_label_values(&[source]).set(signed(bytes));
-        self.source_lag_seconds.with_label_values(&[source]).set(age_seconds);
+        self.sources.lag_bytes.with_label_values(&[source]).set(signed(bytes));
+        self.sources.lag_seconds.with_label_values(&[source]).set(age_seconds);
     }
 
     /// The newest record of a source: when it happened, and how long it was under way.
     pub fn source_newest(&self, source: &str, event_time: Time, delay_seconds: f64) {
-        self.source_last_event.with_label_values(&[source]).set(seconds(event_time));
-        self.source_delay_seconds.with_label_values(&[source]).set(delay_seconds);
+        self.sources.last_event.with_label_values(&[source]).set(seconds(event_time));
+        self.sources.feed_delay.with_label_values(&[source]).set(delay_seconds);
     }
 
     /// Records and bytes were read.
     pub fn read(&self, source: &str, records: u64, bytes: u64) {
-        self.source_records.with_label_values(&[source]).inc_by(records);
-        self.source_bytes.with_label_values(&[source]).inc_by(bytes);
+        self.sources.records.with_label_values(&[source]).inc_by(records);
+        self.sources.bytes.with_label_values(&[source]).inc_by(bytes);
     }
 
     /// Events entered the trail.
     pub fn events(&self, source: &str, count: u64) {
-        self.events.with_label_values(&[source]).inc_by(count);
+        self.sources.events.with_label_values(&[source]).inc_by(count);
     }
 
     /// Redelivered records were recognised.
     pub fn duplicates(&self, source: &str, count: u64) {
-        self.duplicates.with_label_values(&[source]).inc_by(count);
+        self.sources.duplicates.with_label_values(&[source]).inc_by(count);
     }
 
     /// A record had a defect.
     pub fn defect(&self, source: &str, code: DefectCode) {
-        self.defects.with_label_values(&[source, code.as_str()]).inc();
+        self.sources.defects.with_label_values(&[source, code.as_str()]).inc();
     }
 
     /// A rule made a finding.
     pub fn finding(&self, rule: &str, severity: Severity) {
-        self.findings.with_label_values(&[rule, severity.as_str()]).inc();
+        self.rules.findings.with_label_values(&[rule, severity.as_str()]).inc();
     }
 
     /// A rule forgot keys because its window was full.
     pub fn evicted(&self, rule: &str, count: u64) {
-        self.evictions.with_label_values(&[rule]).inc_by(count);
+        self.rules.evictions.with_label_values(&[rule]).inc_by(count);
     }
 
     /// Open incidents of a severity.
     pub fn incidents_open(&self, severity: Severity, count: u64) {
-        self.incidents_open.with_label_values(&[severity.as_str()]).set(signed(count));
+        self.rules.incidents_open.with_label_values(&[severity.as_str()]).set(signed(count));
     }
 
     /// Alerts that a receiver has not got yet.
     pub fn alerts_owed(&self, receiver: &str, count: u64) {
-        self.alerts_owed.with_label_values(&[receiver]).set(signed(count));
+        self.alerts.owed.with_label_values(&[receiver]).set(signed(count));
     }
 
     /// An alert that no receiver took.
     pub fn alert_unrouted(&self) {
-        self.alerts_unrouted.inc();
+        self.alerts.unrouted.inc();
     }
 
     /// A worker reported an outcome.
     pub fn delivery(&self, receiver: &str, outcome: &Outcome) {
-        self.deliveries.with_label_values(&[receiver, outcome.as_str()]).inc();
+        self.alerts.deliveries.with_label_values(&[receiver, outcome.as_str()]).inc();
     }
 
     /// Grants in a source's newest snapshot.
     pub fn grants(&self, source: &str, count: u64) {
-        self.grants.with_label_values(&[source]).set(signed(count));
+        self.sources.grants.with_label_values(&[source]).set(signed(count));
     }
 
     /// What the feeds in use cannot show, by reason. The reasons are words of the code.
     pub fn not_observable(&self, reason: &'static str, count: u64) {
-        self.not_observable.with_label_values(&[reason]).set(signed(count));
+        self.rules.not_observable.with_label_values(&[reason]).set(signed(count));
     }
 
     /// The trail's size.
     pub fn trail(&self, entries: u64, bytes: u64) {
-        self.trail_entries.set(signed(entries));
-        self.trail_bytes.set(signed(bytes));
+        self.trail.entries.set(signed(entries));
+        self.trail.bytes.set(signed(bytes));
     }
 
     /// A commit ended after so many seconds.
     pub fn commit(&self, duration_seconds: f64) {
-        self.trail_commits.inc();
-        self.commit_seconds.observe(duration_seconds);
+        self.trail.commits.inc();
+        self.trail.commit_seconds.observe(duration_seconds);
     }
 
     /// The newest durable checkpoint.
     pub fn checkpoint(&self, entries: u64, signed_at: Time) {
-        self.checkpoint_entries.set(signed(entries));
-        self.checkpoint_timestamp.set(seconds(signed_at));
+        self.trail.checkpoint_entries.set(signed(entries));
+        self.trail.checkpoint_timestamp.set(seconds(signed_at));
     }
 
     /// Entries that somebody outside has confirmed.
     pub fn anchored(&self, entries: u64) {
-        self.anchored_entries.set(signed(entries));
+        self.trail.anchored_entries.set(signed(entries));
     }
 
     /// A verification ended.
     pub fn verified(&self, at: Time, success: bool) {
-        self.verification_timestamp.set(seconds(at));
-        self.verification_success.set(i64::from(success));
+        self.trail.verification_timestamp.set(seconds(at));
+        self.trail.verification_success.set(i64::from(success));
     }
 
     /// Bytes free where the state is.
     pub fn disk_free(&self, bytes: u64) {
-        self.disk_free_bytes.set(signed(bytes));
+        self.trail.disk_free.set(signed(bytes));
     }
 
     /// Everything in the text format.

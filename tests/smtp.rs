@@ -297,6 +297,49 @@ async fn a_stalled_server_is_left_in_time() {
     assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
 }
 
+/// Passes bytes on, and puts forged replies behind the server's answer to STARTTLS, in the same segment:
+/// they look as if they had come through TLS afterwards.
+async fn forge(port: u16) -> u16 {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let own = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let server = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+            let (mut from_client, mut to_client) = client.into_split();
+            let (mut from_server, mut to_server) = server.into_split();
+            tokio::spawn(async move { copy(&mut from_client, &mut to_server).await });
+            tokio::spawn(async move {
+                let mut bytes = vec![0; 65_536];
+                while let Ok(count @ 1..) = from_server.read(&mut bytes).await {
+                    let mut segment = bytes[..count].to_vec();
+                    if segment.starts_with(b"220 Ready") {
+                        segment.extend_from_slice(
+                            b"250-localhost\r\n250 AUTH PLAIN\r\n235 yes\r\n250 yes\r\n250 yes\r\n354 go\r\n250 yes\r\n",
+                        );
+                    }
+                    if to_client.write_all(&segment).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    own
+}
+
+/// RFC 3207 §4.2: what was said before TLS does not count after it. Otherwise whoever sits on the line could
+/// make us take an alert for delivered.
+#[tokio::test]
+async fn replies_from_before_tls_do_not_count() {
+    let Some(world) = world() else { return };
+    let server = world.starttls(&["--mode", "tempfail451"]);
+    let mut email = world.email(forge(server.port).await, Tls::Starttls);
+    email.timeout = Duration::from_secs(5);
+    let outcome = once(&email).await;
+    assert!(matches!(&outcome, Outcome::Misconfigured { .. }), "{outcome:?}");
+}
+
 #[tokio::test]
 async fn a_server_that_is_down_costs_nothing_but_time() {
     let Some(world) = world() else { return };

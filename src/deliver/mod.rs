@@ -9,6 +9,7 @@
 
 pub mod directory;
 pub mod email;
+mod line;
 pub mod message;
 pub mod secret;
 pub mod smtp;

@@ -14,6 +14,7 @@
 //! it writes the AUTH command to the log.
 
 use super::Outcome;
+use super::line::Line;
 use super::message::mailbox;
 use super::secret::read_password;
 use crate::model::event::words;
@@ -212,12 +213,20 @@ async fn open(smtp: &Smtp, limit: Duration, step: &mut Step) -> Result<AsyncSmtp
     };
     let hello = ClientId::default();
     *step = Step::Connect;
-    let implicit = parameters.clone().filter(|_| smtp.tls == Tls::Implicit);
     let per_address = limit / u32::try_from(addresses.len().clamp(1, 8)).unwrap_or(1);
-    let mut connection =
-        AsyncSmtpConnection::connect_tokio1(&addresses[..], Some(per_address), &hello, implicit, None)
-            .await
-            .map_err(|error| classify(&place, step, &error))?;
+    let mut connection = match (smtp.tls, parameters.clone()) {
+        (Tls::Implicit, parameters) => {
+            AsyncSmtpConnection::connect_tokio1(&addresses[..], Some(per_address), &hello, parameters, None)
+                .await
+        }
+        (Tls::Starttls | Tls::None, _) => {
+            let line = Line::connect(&addresses, per_address).await;
+            let line =
+                line.map_err(|error| mend(format!("{place}: the connection failed: {}", error.kind())))?;
+            AsyncSmtpConnection::connect_with_transport(Box::new(line), &hello).await
+        }
+    }
+    .map_err(|error| classify(&place, step, &error))?;
     if let (Tls::Starttls, Some(parameters)) = (smtp.tls, parameters) {
         *step = Step::Starttls;
         connection.starttls(parameters, &hello).await.map_err(|error| classify(&place, step, &error))?;

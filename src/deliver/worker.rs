@@ -149,7 +149,8 @@ async fn run(mut state: State, mut jobs: mpsc::Receiver<Job>, mut stopped: watch
                 Err(mpsc::error::TryRecvError::Disconnected) => open = false,
             }
         }
-        if *stopped.borrow() || (!open && state.pending.is_empty()) {
+        let told = *stopped.borrow() || stopped.has_changed().is_err();
+        if told || (!open && state.pending.is_empty()) {
             return;
         }
         match state.due() {
