@@ -1,5 +1,6 @@
 //! crmwarden: a security and compliance auditing daemon for CRM deployments.
 pub mod alert;
+pub mod config;
 pub mod deliver;
 pub mod format;
 pub mod incident;
@@ -9,5 +10,7 @@ pub mod model;
 pub mod policy;
 pub mod report;
 pub mod source;
+pub mod stage;
+pub mod state;
 pub mod trail;
 pub mod yaml;

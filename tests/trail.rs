@@ -335,6 +335,7 @@ fn segments_roll_and_a_torn_first_group_of_a_segment_goes() {
     let mut opened = home.open().unwrap();
     for day in 0..3 {
         let now = NOW.plus_seconds(day * 86_401);
+        opened.trail.make_room(now).unwrap();
         opened.trail.commit(&group(day as usize), &cursors(day as usize), now).unwrap();
         opened.trail.checkpoint(now).unwrap();
     }

@@ -262,13 +262,29 @@ pub struct Change {
     pub to: Option<String>,
 }
 
+/// A count as the trail writes it: a number, or beyond 2⁵³−1 a string of digits.
+fn count<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Count<'a> {
+        Number(u64),
+        Text(#[serde(borrow)] Cow<'a, str>),
+    }
+    Ok(match Count::deserialize(deserializer)? {
+        Count::Number(number) => Some(number),
+        Count::Text(text) => text.parse().ok(),
+    })
+}
+
 /// How much.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Volume {
     /// Rows read, returned or changed.
+    #[serde(deserialize_with = "count")]
     pub rows: Option<u64>,
     /// Bytes.
+    #[serde(deserialize_with = "count")]
     pub bytes: Option<u64>,
 }
 
@@ -289,8 +305,10 @@ pub struct GrantChange {
 #[serde(default)]
 pub struct Perf {
     /// Milliseconds.
+    #[serde(deserialize_with = "count")]
     pub duration_ms: Option<u64>,
     /// HTTP status or the feed's numeric status.
+    #[serde(deserialize_with = "count")]
     pub status_code: Option<u64>,
 }
 

@@ -13,6 +13,7 @@
 //! caller gets the whole list of problems and keeps the policy in force. No files at all is a policy too:
 //! nothing is flagged. Digests are plain SHA-256: policy files hold nothing of a source.
 
+pub mod access;
 mod condition;
 #[cfg(test)]
 mod conformance;
@@ -21,6 +22,7 @@ pub mod dlp;
 pub mod duration;
 pub mod example;
 mod fields;
+pub mod framework;
 #[cfg(test)]
 mod tests;
 
@@ -44,26 +46,19 @@ pub struct PolicyFile {
     pub digest: Hash,
 }
 
-/// A policy file's text, for the layer that reads it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PolicyText {
-    /// As [`PolicyFile::name`].
-    pub name: String,
-    /// The text.
-    pub text: String,
-}
-
 /// Everything that is in force.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Policies {
-    /// Texts of `dlp/`.
-    pub dlp: Vec<PolicyText>,
-    /// Texts of `access/`.
-    pub access: Vec<PolicyText>,
+    /// Rules of `dlp/`.
+    pub dlp: Arc<crate::inspect::dlp::Rules>,
+    /// Policies of `access/`.
+    pub access: Arc<crate::inspect::privilege::Rules>,
     /// Rules of `detections/`, by id.
     pub detections: Arc<[DetectionRule]>,
-    /// Texts of `frameworks/`.
-    pub frameworks: Vec<PolicyText>,
+    /// Control frameworks of `frameworks/`.
+    pub frameworks: Vec<framework::Framework>,
+    /// Ids of all rules, sorted: what the trail says was looked for.
+    pub rule_ids: Vec<String>,
     /// Every file, by name.
     pub files: Vec<PolicyFile>,
     /// Digest over all names and digests.
@@ -80,32 +75,87 @@ impl Policies {
     pub fn load(files: &[(String, String)], formats: &[FormatSets<'_>]) -> Result<Policies, Vec<Problem>> {
         let mut sorted: Vec<&(String, String)> = files.iter().collect();
         sorted.sort();
-        let mut policies = Policies::default();
-        let mut detections = Vec::new();
-        let mut problems = Vec::new();
+        let mut loaded = Loaded::default();
         for (name, text) in sorted {
-            policies.files.push(PolicyFile { name: name.clone(), digest: digest(text) });
-            let kept = || PolicyText { name: name.clone(), text: text.clone() };
-            match folder(name) {
-                "dlp" => policies.dlp.push(kept()),
-                "access" => policies.access.push(kept()),
-                "detections" => match detection::read(name, text) {
-                    Ok(detection) => detections.push(detection),
-                    Err(problem) => problems.push(problem),
-                },
-                "frameworks" => policies.frameworks.push(kept()),
-                other => problems.push(stray(name, other)),
+            loaded.read(name, text);
+        }
+        loaded.problems.extend(check_detections(&loaded.detections, formats));
+        match loaded.problems.is_empty() {
+            true => Ok(loaded.ready()),
+            false => Err(loaded.problems),
+        }
+    }
+}
+
+/// What was read so far.
+#[derive(Default)]
+struct Loaded {
+    dlp: crate::inspect::dlp::Rules,
+    access: Vec<crate::inspect::privilege::Policy>,
+    detections: Vec<Detection>,
+    frameworks: Vec<framework::Framework>,
+    files: Vec<PolicyFile>,
+    rule_ids: std::collections::BTreeSet<String>,
+    problems: Vec<Problem>,
+}
+
+impl Loaded {
+    fn read(&mut self, name: &str, text: &str) {
+        self.files.push(PolicyFile { name: name.to_owned(), digest: digest(text) });
+        match folder(name) {
+            "dlp" => self.read_dlp(name, text),
+            "access" => self.read_access(name, text),
+            "detections" => match detection::read(name, text) {
+                Ok(detection) => self.detections.push(detection),
+                Err(problem) => self.problems.push(problem),
+            },
+            "frameworks" => match framework::Framework::parse(name, text) {
+                Ok(framework) => self.frameworks.push(framework),
+                Err(problem) => self.problems.push(problem),
+            },
+            other => self.problems.push(stray(name, other)),
+        }
+    }
+
+    fn read_dlp(&mut self, name: &str, text: &str) {
+        let problems = dlp::check(name, text);
+        if let (true, Ok(policy)) = (problems.is_empty(), dlp::read(name, text)) {
+            for rule in &policy.rules.rules {
+                if !self.rule_ids.insert(rule.id.clone()) {
+                    self.problems.push(Problem::file(name, format!("`{}` is the id of another rule", rule.id)));
+                }
             }
+            self.dlp.policy = policy.rules.policy;
+            self.dlp.rules.extend(policy.rules.rules);
         }
-        problems.extend(check_detections(&detections, formats));
-        if !problems.is_empty() {
-            return Err(problems);
+        self.problems.extend(problems);
+    }
+
+    fn read_access(&mut self, name: &str, text: &str) {
+        match access::read(name, text, &digest(text).hex()[..16]) {
+            Ok(file) => {
+                self.problems.extend(file.check());
+                self.rule_ids.extend(crate::inspect::privilege::RULES.iter().map(|id| (*id).to_owned()));
+                self.access.push(file.policy);
+            }
+            Err(problem) => self.problems.push(problem),
         }
-        let mut rules: Vec<DetectionRule> = detections.into_iter().map(|detection| detection.rule).collect();
+    }
+
+    fn ready(self) -> Policies {
+        let mut rules: Vec<DetectionRule> = self.detections.into_iter().map(|detection| detection.rule).collect();
         rules.sort_by(|one, other| one.id.cmp(&other.id));
-        policies.detections = rules.into();
-        policies.digest = digest_of(&policies.files);
-        Ok(policies)
+        let mut rule_ids = self.rule_ids;
+        rule_ids.extend(rules.iter().map(|rule| rule.id.clone()));
+        Policies {
+            dlp: Arc::new(self.dlp),
+            access: Arc::new(crate::inspect::privilege::Rules::new(self.access)),
+            detections: rules.into(),
+            frameworks: self.frameworks,
+            rule_ids: rule_ids.into_iter().collect(),
+            digest: digest_of(&self.files),
+            files: self.files,
+        }
     }
 }
 
@@ -231,6 +281,3 @@ fn fires(rule: &DetectionRule, example: &example::Example) -> Result<bool, Strin
     }
     Ok(!findings.is_empty())
 }
-//! stub
-pub mod access;
-pub mod framework;

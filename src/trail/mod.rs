@@ -73,6 +73,8 @@ use std::path::{Path, PathBuf};
 pub const VERSION: u64 = 1;
 /// A segment closes when the next group would make it longer.
 pub const SEGMENT_MAX: u64 = 64 << 20;
+/// A segment is left when less than this is free in it: a group never spans segments.
+pub const SEGMENT_ROOM: u64 = 16 << 20;
 /// A segment closes after so many seconds.
 pub const SEGMENT_SECONDS: i64 = 24 * 3600;
 /// Space kept for the last words on a full disk.

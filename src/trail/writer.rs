@@ -4,7 +4,7 @@ use super::disk::{self, Disk, DiskDir, DiskFile};
 use super::entry::{self, Bodies, CommitLine};
 use super::note::{self, Checkpoint, NoteSigner};
 use super::tree::{Frontier, leaf_hash};
-use super::{Paths, RESERVE, SEGMENT_MAX, SEGMENT_SECONDS, TrailError, VERSION, segment_name};
+use super::{Paths, RESERVE, SEGMENT_MAX, SEGMENT_ROOM, SEGMENT_SECONDS, TrailError, VERSION, segment_name};
 use crate::model::{Hash, Time};
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, VecDeque};
@@ -131,19 +131,21 @@ impl Trail {
         (self.log.verifier().vkey(), self.epoch.verifier().vkey())
     }
 
+    /// Starts a new segment where this one is long or old enough. Call it before a group is begun whose
+    /// entries name each other by index: afterwards [`Trail::next_index`] is the group's first.
+    pub fn make_room(&mut self, now: Time) -> Result<(), TrailError> {
+        let now = now.max(self.head.time);
+        let long = self.segment.length + SEGMENT_ROOM > SEGMENT_MAX;
+        let old = now > self.segment.since.plus_seconds(SEGMENT_SECONDS);
+        match long || old {
+            true => self.roll(now),
+            false => Ok(()),
+        }
+    }
+
     /// Appends a group durably. It is not acknowledged before [`Trail::checkpoint`].
     pub fn commit(&mut self, bodies: &Bodies, moved: &Cursors, now: Time) -> Result<Committed, TrailError> {
         let now = now.max(self.head.time);
-        let expected = bodies.bytes() as u64 + 256 * (bodies.len() as u64 + 2);
-        let too_long = self.segment.length + expected > SEGMENT_MAX && self.segment.length > 0;
-        let too_old = now > self.segment.since.plus_seconds(SEGMENT_SECONDS);
-        if too_long || too_old {
-            self.roll(now)?;
-        }
-        self.append_group(bodies, moved, now)
-    }
-
-    fn append_group(&mut self, bodies: &Bodies, moved: &Cursors, now: Time) -> Result<Committed, TrailError> {
         self.stop_if_poisoned()?;
         self.build(bodies, moved, now)?;
         match self.allocate() {
@@ -320,7 +322,7 @@ impl Trail {
         folder.sync().map_err(failed)?;
         self.segment = Segment { path, file, length: 0, since: now };
         let bodies = segment_bodies(self.generation, &self.cursors)?;
-        self.append_group(&bodies, &Cursors::new(), now)?;
+        self.commit(&bodies, &Cursors::new(), now)?;
         Ok(())
     }
 

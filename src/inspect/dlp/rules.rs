@@ -137,6 +137,7 @@ impl Rules {
             detail: Some(detail(found)),
             time: event.when(),
             source: Some(event.source.to_string()).filter(|source| !source.is_empty()),
+            locator: None,
             actor: event.actor.id.clone(),
             actor_name: event.actor.name.clone(),
             target: target(event),

@@ -1,0 +1,273 @@
+//! The work on a batch that needs no memory of other batches: records become events, numbers are found and
+//! masked, stateless rules are evaluated, the entry's members are written. Runs beside the writer; order is
+//! kept because one stage works on one channel.
+//!
+//! A record that makes a parser or a detector panic becomes an event with the defect `processing_failed`
+//! and a finding, and the next record goes on. The panic's message is not shown: it could hold the record.
+
+use crate::format::Format;
+use crate::inspect::behaviour::{Matches, Stateless};
+use crate::inspect::dlp;
+use crate::model::event::{Clock, Defect, DefectCode, raw_hmac};
+use crate::model::finding::FindingKind;
+use crate::model::grant::GrantsLine;
+use crate::model::json::Object;
+use crate::model::record::{FormatContext, Parsed, Record};
+use crate::model::{Event, Finding, Key, Severity, Time};
+use crate::source::{Batch, Notice, RAW_DOMAIN, RawRecord};
+use serde_json::Value;
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+/// A time further ahead of `observed` than this is clamped: one event dated 2099 must not empty the windows.
+const AHEAD_SECONDS: i64 = 300;
+/// Rule id of a record that could not be processed.
+pub const PROCESSING_FAILED: &str = "operation.processing_failed";
+
+/// How one source's records are read.
+#[derive(Clone)]
+pub struct Feed {
+    /// Its format.
+    pub format: &'static dyn Format,
+    /// What the format may know.
+    pub context: FormatContext,
+}
+
+/// Everything the stage needs; immutable, shared.
+pub struct Stage {
+    /// Feeds by source name.
+    pub feeds: HashMap<Arc<str>, Feed>,
+    /// Rules about numbers.
+    pub dlp: Arc<dlp::Rules>,
+    /// Rules about single events.
+    pub stateless: Arc<Stateless>,
+    /// Fingerprints and digests of raw records.
+    pub key: Key,
+}
+
+/// A batch after the stage.
+pub struct Staged {
+    /// Source name.
+    pub source: Arc<str>,
+    /// Stream id.
+    pub stream: String,
+    /// Position after it.
+    pub after: Value,
+    /// Streams to forget.
+    pub retired: Vec<String>,
+    /// What to record before its records.
+    pub notices: Vec<Notice>,
+    /// Bytes the position moved over.
+    pub bytes_read: u64,
+    /// Empty lines.
+    pub blank: u64,
+    /// What the records became, in order.
+    pub items: Vec<Item>,
+    /// Members of the `event` entries, one after the other.
+    pub members: Vec<u8>,
+}
+
+/// What a record became.
+pub enum Item {
+    /// An event.
+    Event(Box<StagedEvent>),
+    /// A line of a grants feed.
+    Grants(GrantsLine),
+}
+
+/// An event, masked, with everything that is known of it alone.
+pub struct StagedEvent {
+    /// The event.
+    pub event: Event,
+    /// Where its members end in [`Staged::members`].
+    pub end: usize,
+    /// Parts of detection rules that match.
+    pub matches: Matches,
+    /// Findings about it alone.
+    pub findings: Vec<Finding>,
+}
+
+impl Stage {
+    /// Works on a batch that was read at `observed`.
+    pub fn work(&self, batch: Batch, observed: Time) -> Staged {
+        let mut staged = Staged {
+            items: Vec::with_capacity(batch.records.len()),
+            members: Vec::with_capacity(batch.text.len() * 2),
+            source: Arc::clone(&batch.source),
+            stream: String::new(),
+            after: Value::Null,
+            retired: Vec::new(),
+            notices: Vec::new(),
+            bytes_read: batch.bytes_read,
+            blank: batch.blank,
+        };
+        if let Some(feed) = self.feeds.get(&batch.source) {
+            for record in &batch.records {
+                let item = self.record(feed, &batch, record, observed, &mut staged.members);
+                staged.items.push(item);
+            }
+        }
+        (staged.stream, staged.after) = (batch.stream, batch.after);
+        (staged.retired, staged.notices) = (batch.retired, batch.notices);
+        staged
+    }
+
+    fn record(
+        &self,
+        feed: &Feed,
+        batch: &Batch,
+        record: &RawRecord,
+        observed: Time,
+        members: &mut Vec<u8>,
+    ) -> Item {
+        let start = members.len();
+        let done = catch_unwind(AssertUnwindSafe(|| self.process(feed, batch, record, observed, members)));
+        done.unwrap_or_else(|_| {
+            members.truncate(start);
+            self.failed(feed, batch, record, observed, members)
+        })
+    }
+
+    fn process(
+        &self,
+        feed: &Feed,
+        batch: &Batch,
+        record: &RawRecord,
+        observed: Time,
+        members: &mut Vec<u8>,
+    ) -> Item {
+        let text = batch.text_of(record);
+        let too_long = record.defects().contains(&DefectCode::RecordTooLong);
+        let parsed = match too_long {
+            true => Parsed::Event(Box::new(unread(feed))),
+            false => feed.format.parse(&Record { text, header: batch.header.as_ref() }, &feed.context),
+        };
+        let mut event = match parsed {
+            Parsed::Event(event) => *event,
+            Parsed::Grants(line) => return Item::Grants(line),
+        };
+        self.fill(&mut event, feed, batch, record, observed);
+        let mut findings = Vec::new();
+        let opaque = [DefectCode::Unparsed, DefectCode::RecordTooLong, DefectCode::TooComplex];
+        if opaque.iter().any(|code| event.has_defect(*code)) {
+            self.dlp.inspect_unparsed(text, &event, &self.key, &mut findings);
+        }
+        self.dlp.inspect(&mut event, &self.key, &mut findings);
+        // Values of changes were inspected; the capture policy keeps the names.
+        for change in &mut event.changes {
+            (change.from, change.to) = (None, None);
+        }
+        for finding in &mut findings {
+            finding.locator = Some(event.raw.locator.clone());
+        }
+        self.finish(event, findings, members)
+    }
+
+    fn finish(&self, mut event: Event, findings: Vec<Finding>, members: &mut Vec<u8>) -> Item {
+        drop_maskable_counts(&mut event);
+        let digest = |rest: &[String]| {
+            let parts: Vec<&[u8]> = rest.iter().flat_map(|text| [text.as_bytes(), b"\n"]).collect();
+            self.key.fingerprint("crmwarden/list", &parts)
+        };
+        event.cut_lists(&digest);
+        let matches = self.stateless.evaluate(&event);
+        write_members(&event, members);
+        Item::Event(Box::new(StagedEvent { event, end: members.len(), matches, findings }))
+    }
+
+    /// What the pipeline knows of every event.
+    fn fill(&self, event: &mut Event, feed: &Feed, batch: &Batch, record: &RawRecord, observed: Time) {
+        event.observed = observed;
+        event.source = Arc::clone(&batch.source);
+        event.system = match event.feed.is_empty() {
+            true => feed.format.system(),
+            false => event.system,
+        };
+        if event.feed.is_empty() {
+            event.feed = Cow::Borrowed(feed.format.name());
+        }
+        event.raw.locator = format!("{}@{}", batch.file, record.offset);
+        let hash = record.raw_mac().unwrap_or_else(|| self.key.mac(RAW_DOMAIN, &[batch.text_of(record).as_bytes()]));
+        event.raw.hmac = raw_hmac(self.key.number(), &hash);
+        for code in record.defects() {
+            event.defect(Defect::new(*code));
+        }
+        match event.time {
+            Some(time) if time > observed.plus_seconds(AHEAD_SECONDS) => {
+                event.time = Some(observed);
+                event.defect(Defect::new(DefectCode::TimeInFuture));
+            }
+            Some(_) => {}
+            None => event.clock = Clock::Absent,
+        }
+    }
+
+    /// The event of a record that nothing could be done with.
+    fn failed(
+        &self,
+        feed: &Feed,
+        batch: &Batch,
+        record: &RawRecord,
+        observed: Time,
+        members: &mut Vec<u8>,
+    ) -> Item {
+        let mut event = unread(feed);
+        event.defect(Defect::new(DefectCode::ProcessingFailed));
+        self.fill(&mut event, feed, batch, record, observed);
+        let locator = dlp::mask(&event.raw.locator).unwrap_or_else(|| event.raw.locator.clone());
+        event.raw.locator = locator;
+        let finding = Finding {
+            rule: PROCESSING_FAILED.into(),
+            r#type: FindingKind::Operation,
+            severity: Severity::High,
+            title: "A record could not be processed; it is recorded unread".into(),
+            time: observed,
+            source: Some(batch.source.to_string()),
+            locator: Some(event.raw.locator.clone()),
+            key: format!("{PROCESSING_FAILED}|{}", batch.source),
+            window_seconds: 3600,
+            next: "Keep the record named by its file and offset, and report it: the reader has a fault.".into(),
+            ..Finding::default()
+        };
+        self.finish(event, vec![finding], members)
+    }
+}
+
+fn unread(feed: &Feed) -> Event {
+    Event {
+        system: feed.format.system(),
+        feed: Cow::Borrowed(feed.format.name()),
+        clock: Clock::Absent,
+        ..Event::default()
+    }
+}
+
+/// Appends the members of an `event` entry.
+pub fn write_members(event: &Event, members: &mut Vec<u8>) {
+    event.write(&mut Object::members(members, dlp::mask));
+}
+
+/// A count whose digits read as a card number is no count we want to keep: it is named, masked, in `extra`.
+fn drop_maskable_counts(event: &mut Event) {
+    let counts = [
+        ("volume.rows", &mut event.volume.rows),
+        ("volume.bytes", &mut event.volume.bytes),
+        ("perf.duration_ms", &mut event.perf.duration_ms),
+        ("perf.status_code", &mut event.perf.status_code),
+    ];
+    let mut dropped = Vec::new();
+    for (path, count) in counts {
+        if let Some(number) = count.filter(|number| *number >= 100_000_000)
+            && let Some(masked) = dlp::mask(&number.to_string())
+        {
+            *count = None;
+            dropped.push((path, masked));
+        }
+    }
+    for (path, masked) in dropped {
+        event.extra.push((Cow::Borrowed(path), masked));
+        event.defect(Defect::field(DefectCode::BadValue, path));
+    }
+}

@@ -1,0 +1,342 @@
+//! The projection of the trail: everything the daemon remembers, and nothing that is not in the trail.
+//!
+//! Live path and recovery run the same code: what is decided becomes entries, and the entries are applied
+//! here, either as they are made or as they are read back. So the state after a restart is the state before
+//! it, and `state/cache` only saves the time to read the trail from its start.
+//!
+//! What feeds what (TRAIL section 9): `event` entries feed the windows of detections; `grants` and `grant`
+//! what is held; `finding`, `incident` and `alert` the incidents and what is owed; `policy` empties the
+//! windows, for they belonged to other rules. Other kinds feed nothing.
+
+use crate::incident::{Change, Incidents};
+use crate::inspect::behaviour::{DetectionRule, Engine, Matches};
+use crate::inspect::privilege::{Held, Scope};
+use crate::model::event::System;
+use crate::model::grant::Grant;
+use crate::model::incident::{Alert, AlertState, Incident};
+use crate::model::json::{Object, no_mask};
+use crate::model::{Event, Finding, Severity, Time};
+use crate::policy::Policies;
+use crate::trail::{Entry, TrailError};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Version of the cache's body. A cache of another version does not count.
+const CACHE_VERSION: u64 = 1;
+
+/// What the daemon remembers.
+pub struct State {
+    /// Incidents.
+    pub incidents: Incidents,
+    /// Alerts that at least one receiver has not got, by id.
+    pub outbox: BTreeMap<String, Alert>,
+    /// Detection windows.
+    pub engine: Engine,
+    /// Grants in force, as the newest snapshots say.
+    pub held: Held,
+    /// Digest of the newest snapshot of each source.
+    pub snapshots: BTreeMap<String, String>,
+    /// Digest of the policies that the newest `policy` entry names.
+    pub policy: String,
+    /// Events by source, since entry 0.
+    pub events: BTreeMap<String, u64>,
+    rules: Arc<[DetectionRule]>,
+    /// Snapshot whose `grant` entries follow.
+    changing: Option<(Scope, String, bool)>,
+    /// The finding applied last, for the alert that may follow it.
+    last_finding: Option<(u64, Finding)>,
+    /// Parts of an entry that was too large for a line.
+    parts: String,
+}
+
+/// The members of a `finding` entry.
+#[derive(Deserialize)]
+struct FindingEntry {
+    #[serde(flatten)]
+    finding: Finding,
+    incident: Option<String>,
+}
+
+/// The members of an `alert` entry: owed (with `receivers`), or what became of it at one `receiver`.
+#[derive(Deserialize)]
+struct AlertEntry {
+    alert: String,
+    incident: Option<String>,
+    severity: Option<Severity>,
+    reason: Option<String>,
+    state: AlertState,
+    #[serde(default)]
+    receivers: Vec<String>,
+    receiver: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct GrantsEntry {
+    system: System,
+    tenant: Option<String>,
+    source: String,
+    complete: bool,
+    digest: String,
+}
+
+#[derive(Deserialize)]
+struct GrantEntry {
+    change: String,
+    principal: String,
+    name: Option<String>,
+    permission: String,
+    #[serde(default)]
+    scope: String,
+    #[serde(default)]
+    path: String,
+    enabled: Option<bool>,
+    expires: Option<Time>,
+}
+
+#[derive(Deserialize)]
+struct PolicyEntry {
+    digest: String,
+}
+
+#[derive(Deserialize)]
+struct Cache {
+    version: u64,
+    policy: String,
+    events: BTreeMap<String, u64>,
+    snapshots: BTreeMap<String, String>,
+    evicted: u64,
+    incidents: Vec<Incident>,
+    outbox: Vec<Alert>,
+    held: Box<RawValue>,
+    windows: serde_json::Value,
+}
+
+impl State {
+    /// Nothing remembered yet.
+    pub fn new(policies: &Policies) -> Result<State, String> {
+        Ok(State {
+            incidents: Incidents::default(),
+            outbox: BTreeMap::new(),
+            engine: Engine::new(&policies.detections)?,
+            held: Held::default(),
+            snapshots: BTreeMap::new(),
+            policy: String::new(),
+            events: BTreeMap::new(),
+            rules: Arc::clone(&policies.detections),
+            changing: None,
+            last_finding: None,
+            parts: String::new(),
+        })
+    }
+
+    /// Takes an entry that was read back.
+    pub fn apply(&mut self, entry: &Entry<'_>) -> Result<(), TrailError> {
+        let object = entry.object();
+        if object.starts_with(b"{\"part\":") {
+            return self.apply_part(entry, &object);
+        }
+        self.apply_object(entry.index, entry.time, entry.kind, &object)
+    }
+
+    fn apply_part(&mut self, entry: &Entry<'_>, object: &[u8]) -> Result<(), TrailError> {
+        #[derive(Deserialize)]
+        struct Part {
+            part: u64,
+            of: u64,
+            members: String,
+        }
+        let part: Part = read(entry.index, entry.kind, object)?;
+        if part.part == 1 {
+            self.parts.clear();
+        }
+        self.parts.push_str(&part.members);
+        if part.part < part.of {
+            return Ok(());
+        }
+        let whole = format!("{{{}}}", std::mem::take(&mut self.parts));
+        self.apply_object(entry.index, entry.time, entry.kind, whole.as_bytes())
+    }
+
+    fn apply_object(&mut self, index: u64, time: Time, kind: &str, object: &[u8]) -> Result<(), TrailError> {
+        match kind {
+            "event" => {
+                let event: Event = read(index, kind, object)?;
+                let matches = self.engine.evaluate(&event);
+                // The findings of that time stand in the trail.
+                self.event(&event, &matches, &mut Vec::new());
+            }
+            "finding" => {
+                let entry: FindingEntry = read(index, kind, object)?;
+                self.finding(index, &entry.finding, entry.incident.as_deref());
+            }
+            "incident" => self.incidents.apply_change(&read::<Change>(index, kind, object)?),
+            "alert" => self.alert_entry(read(index, kind, object)?, time),
+            "grants" => {
+                let grants: GrantsEntry = read(index, kind, object)?;
+                let scope = Scope { system: grants.system, tenant: grants.tenant };
+                self.begin_grants(scope, &grants.source, grants.complete, &grants.digest);
+            }
+            "grant" => {
+                let entry: GrantEntry = read(index, kind, object)?;
+                let added = entry.change == "added";
+                let grant = Grant {
+                    principal: entry.principal,
+                    name: entry.name,
+                    permission: entry.permission,
+                    scope: entry.scope,
+                    path: entry.path,
+                    enabled: entry.enabled,
+                    expires: entry.expires,
+                };
+                self.grant(&grant, added);
+            }
+            "policy" => self.policy(&read::<PolicyEntry>(index, kind, object)?.digest),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// An event: windows move, findings come out.
+    pub fn event(&mut self, event: &Event, matches: &Matches, findings: &mut Vec<Finding>) {
+        match self.events.get_mut(&*event.source) {
+            Some(count) => *count += 1,
+            None => {
+                self.events.insert(event.source.to_string(), 1);
+            }
+        }
+        self.engine.correlate(event, matches, findings);
+    }
+
+    /// A finding entry.
+    pub fn finding(&mut self, index: u64, finding: &Finding, incident: Option<&str>) {
+        if let Some(incident) = incident {
+            self.incidents.apply_finding(incident, index, finding.time);
+            self.last_finding = Some((index, finding.clone()));
+        }
+    }
+
+    /// An alert is owed, for the finding applied last.
+    pub fn owe(&mut self, alert: Alert) {
+        self.outbox.insert(alert.id.clone(), alert);
+    }
+
+    /// The finding applied last.
+    pub fn last_finding(&self) -> Option<&(u64, Finding)> {
+        self.last_finding.as_ref()
+    }
+
+    fn alert_entry(&mut self, entry: AlertEntry, time: Time) {
+        if let Some(receiver) = &entry.receiver {
+            return self.delivery(&entry.alert, receiver, entry.state);
+        }
+        let finding = self.last_finding.as_ref().map(|(_, finding)| finding.clone()).unwrap_or_default();
+        self.owe(Alert {
+            id: entry.alert,
+            incident: entry.incident.unwrap_or_default(),
+            severity: entry.severity.unwrap_or(finding.severity),
+            reason: entry.reason.unwrap_or_default(),
+            since: time,
+            owed: entry.receivers.into_iter().map(|receiver| (receiver, false)).collect(),
+            finding,
+        });
+    }
+
+    /// What became of an alert at one receiver.
+    pub fn delivery(&mut self, alert: &str, receiver: &str, state: AlertState) {
+        let Some(owed) = self.outbox.get_mut(alert) else { return };
+        match state {
+            AlertState::Owed => {}
+            AlertState::Failing => {
+                if let Some(failing) = owed.owed.get_mut(receiver) {
+                    *failing = true;
+                }
+            }
+            AlertState::Delivered | AlertState::Dead => {
+                owed.owed.remove(receiver);
+            }
+        }
+        if owed.owed.is_empty() {
+            self.outbox.remove(alert);
+        }
+    }
+
+    /// A snapshot's entry: its `grant` entries follow.
+    pub fn begin_grants(&mut self, scope: Scope, source: &str, complete: bool, digest: &str) {
+        self.snapshots.insert(source.to_owned(), digest.to_owned());
+        self.held.apply(&scope, source, complete, &[], &[]);
+        self.changing = Some((scope, source.to_owned(), complete));
+    }
+
+    /// One grant added or removed.
+    pub fn grant(&mut self, grant: &Grant, added: bool) {
+        if let Some((scope, source, complete)) = &self.changing {
+            let one = std::slice::from_ref(grant);
+            let (add, remove) = if added { (one, &[][..]) } else { (&[][..], one) };
+            self.held.apply(scope, source, *complete, add, remove);
+        }
+    }
+
+    /// Policies of this digest are in force from here on.
+    pub fn policy(&mut self, digest: &str) {
+        if self.policy != digest {
+            self.policy = digest.to_owned();
+            // The windows belonged to other rules. These rules were compiled before, so they compile again.
+            if let Ok(engine) = Engine::new(&self.rules) {
+                self.engine = engine;
+            }
+        }
+    }
+
+    /// Alerts owed to a receiver.
+    pub fn owed_to(&self, receiver: &str) -> u64 {
+        self.outbox.values().filter(|alert| alert.owed.contains_key(receiver)).count() as u64
+    }
+
+    /// The cache's body: the same state gives the same bytes.
+    pub fn export(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        let counts = |map: &BTreeMap<String, u64>| serde_json::to_vec(map).unwrap_or_default();
+        let snapshots = serde_json::to_vec(&self.snapshots).unwrap_or_default();
+        let windows = serde_json::to_vec(&self.engine.export_state()).unwrap_or_default();
+        // Everything here was masked when it became an entry.
+        Object::whole(&mut out, no_mask, |out| {
+            out.uint("version", CACHE_VERSION);
+            out.word("policy", &self.policy);
+            out.raw("events", &counts(&self.events));
+            out.raw("snapshots", &snapshots);
+            self.incidents.write(out);
+            out.objects("outbox", self.outbox.values(), |alert, out| alert.write(out));
+            out.raw("held", &self.held.export());
+            out.raw("windows", &windows);
+        });
+        out
+    }
+
+    /// Reads what [`State::export`] gave. `None`: it does not count, read the trail instead.
+    pub fn import(bytes: &[u8], policies: &Policies) -> Option<State> {
+        let cache: Cache = serde_json::from_slice(bytes).ok()?;
+        let mut state = State::new(policies).ok()?;
+        if cache.version != CACHE_VERSION {
+            return None;
+        }
+        state.policy = cache.policy;
+        state.events = cache.events;
+        state.snapshots = cache.snapshots;
+        state.incidents = Incidents::read(cache.evicted, cache.incidents);
+        state.outbox = cache.outbox.into_iter().map(|alert| (alert.id.clone(), alert)).collect();
+        state.held = Held::import(cache.held.get().as_bytes()).ok()?;
+        if state.policy == policies.digest.hex() {
+            state.engine.import_state(&cache.windows).ok()?;
+        }
+        Some(state)
+    }
+}
+
+fn read<T: serde::de::DeserializeOwned>(index: u64, kind: &str, object: &[u8]) -> Result<T, TrailError> {
+    serde_json::from_slice(object).map_err(|error| TrailError::Refused {
+        what: format!("entry {index} is signed and this version cannot read it as `{kind}`: {error}"),
+        verdict: "ok",
+    })
+}
