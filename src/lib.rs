@@ -1,12 +1,16 @@
 //! crmwarden: a security and compliance auditing daemon for CRM deployments.
 pub mod alert;
+pub mod clock;
 pub mod config;
+pub mod consequence;
+pub mod control;
 pub mod deliver;
 pub mod format;
 pub mod incident;
 pub mod inspect;
 pub mod metrics;
 pub mod model;
+pub mod pipeline;
 pub mod policy;
 pub mod report;
 pub mod source;

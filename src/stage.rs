@@ -152,7 +152,9 @@ impl Stage {
         let mut findings = Vec::new();
         let opaque = [DefectCode::Unparsed, DefectCode::RecordTooLong, DefectCode::TooComplex];
         if opaque.iter().any(|code| event.has_defect(*code)) {
+            // What could not be parsed is inspected and not kept: no raw bytes enter the trail.
             self.dlp.inspect_unparsed(text, &event, &self.key, &mut findings);
+            event.message = None;
         }
         self.dlp.inspect(&mut event, &self.key, &mut findings);
         // Values of changes were inspected; the capture policy keeps the names.

@@ -25,8 +25,7 @@ pub fn no_mask(_: &str) -> Option<String> {
     None
 }
 
-/// An object being written. Close it with [`Object::end`], or write bare members with
-/// [`Object::members`].
+/// An object being written. [`Object::whole`] writes one with braces, [`Object::members`] bare members.
 pub struct Object<'a> {
     out: &'a mut Vec<u8>,
     start: usize,
@@ -188,6 +187,14 @@ impl<'a> Object<'a> {
     pub fn object_always(&mut self, name: &'static str, write: impl FnOnce(&mut Object<'_>)) {
         self.name(name);
         Object::whole(self.out, self.mask, write);
+    }
+
+    /// An integer under a name of the configuration.
+    pub fn dynamic_uint(&mut self, name: &str, value: u64) {
+        self.comma();
+        write_masked(self.out, self.mask, name);
+        self.out.push(b':');
+        write_uint(self.out, value);
     }
 
     /// A truth under a name of the configuration.

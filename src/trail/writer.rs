@@ -370,6 +370,16 @@ impl Trail {
         Ok(())
     }
 
+    /// Keeps the rows of a grants snapshot under their digest, compressed, beside the trail.
+    pub fn keep_grants(&self, digest: &str, rows: &[u8]) -> Result<(), TrailError> {
+        let folder = self.folder.join("../../grants");
+        let path = folder.join(format!("{digest}.jsonl.zst"));
+        let failed = |error| TrailError::io("keep the grants in", &path, error);
+        self.disk.make_dir(&folder, 0o750).map_err(failed)?;
+        let bytes = zstd::bulk::compress(rows, 3).map_err(failed)?;
+        disk::replace(&*self.disk, &path, &bytes, 0o640).map_err(failed)
+    }
+
     /// Rebuilds the reserve where it was given up. Fails when there is no space for it.
     pub(super) fn make_reserve(disk: &dyn Disk, paths: &Paths) -> Result<(), TrailError> {
         let path = paths.trail().join("reserve");

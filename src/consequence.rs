@@ -1,0 +1,282 @@
+//! What follows from evidence: findings join incidents, incidents owe alerts, snapshots become grants.
+//!
+//! Everything decided here is an entry of the same group as its evidence, and is applied to the state at
+//! once, by the same functions that read it back after a restart.
+
+use crate::alert::route::{self, Subject};
+use crate::alert::{Notice, Reason};
+use crate::deliver::{Job, Report};
+use crate::incident::{Change, Decision, Transition};
+use crate::inspect::dlp;
+use crate::inspect::privilege::SnapshotResult;
+use crate::model::grant::GrantsLine;
+use crate::model::incident::Alert;
+use crate::model::json::Object;
+use crate::model::{Finding, Severity, System};
+use crate::pipeline::Writer;
+use crate::trail::TrailError;
+use std::sync::Arc;
+
+/// Alerts owed at a time; beyond it findings and incidents are recorded and no further alert is owed.
+pub const OWED_MAX: usize = 100_000;
+/// Alerts handed to one receiver's worker at a time.
+const HANDED_MAX: usize = 64;
+
+/// Something that people may see, once a durable checkpoint covers it.
+#[derive(Clone, Debug)]
+pub enum Shown {
+    /// A finding and the incident it belongs to.
+    Finding(Box<Finding>, Option<String>),
+    /// An incident opened or became worse; who will be told.
+    Incident {
+        /// Its id.
+        id: String,
+        /// Severity now.
+        severity: Severity,
+        /// Title of the finding behind it.
+        title: String,
+        /// Receivers.
+        receivers: Vec<String>,
+    },
+    /// A snapshot of grants ended.
+    Grants {
+        /// Source.
+        source: String,
+        /// Rows.
+        rows: u64,
+        /// Whether it proves what is not granted.
+        complete: bool,
+        /// Grants added and removed.
+        changes: (u64, u64),
+    },
+    /// What became of an alert.
+    Delivery(Report),
+}
+
+impl Writer {
+    /// A finding becomes an entry; where it opens or worsens an incident, an alert is owed.
+    pub fn find(&mut self, finding: Finding) {
+        self.metrics.finding(&finding.rule, finding.severity);
+        let decision = self.state.incidents.consider(&finding);
+        let incident = match &decision {
+            Decision::Recorded => None,
+            Decision::Joins(id) => Some(id.clone()),
+            Decision::Escalates(id) => {
+                self.change(&finding, id.clone(), Transition::Escalated);
+                Some(id.clone())
+            }
+            Decision::Opens => {
+                let id = format!("INC-{}", self.next_index());
+                self.change(&finding, id.clone(), Transition::Opened);
+                Some(id)
+            }
+        };
+        let index = self.next_index();
+        self.group.bodies.push("finding", |out| {
+            let mut out = Object::members(out, dlp::mask);
+            finding.write(&mut out);
+            if let Some(incident) = &incident {
+                out.word("incident", incident);
+            }
+        });
+        self.state.finding(index, &finding, incident.as_deref());
+        match (&decision, &incident) {
+            (Decision::Opens, Some(id)) => self.owe(&finding, id, Reason::Opened),
+            (Decision::Escalates(_), Some(id)) => self.owe(&finding, id, Reason::Escalated),
+            _ => {}
+        }
+        self.group.unshown.push(Shown::Finding(Box::new(finding), incident));
+    }
+
+    fn change(&mut self, finding: &Finding, id: String, transition: Transition) {
+        let mut change = Change::of(finding, id, transition);
+        for text in [&mut change.key, &mut change.title] {
+            if let Some(masked) = dlp::mask(text) {
+                *text = masked;
+            }
+        }
+        self.group.bodies.push("incident", |out| change.write(&mut Object::members(out, dlp::mask)));
+        self.state.incidents.apply_change(&change);
+    }
+
+    fn owe(&mut self, finding: &Finding, incident: &str, reason: Reason) {
+        let system = finding.source.as_ref().and_then(|source| self.systems.get(source)).copied();
+        let subject = Subject::of(finding, system);
+        let receivers: Vec<String> =
+            route::receivers(&self.routes, &subject).into_iter().map(str::to_owned).collect();
+        self.group.unshown.push(Shown::Incident {
+            id: incident.to_owned(),
+            severity: finding.severity,
+            title: finding.title.clone(),
+            receivers: receivers.clone(),
+        });
+        if receivers.is_empty() || self.state.outbox.len() >= OWED_MAX {
+            return self.metrics.alert_unrouted();
+        }
+        let id = format!("ALR-{}", self.next_index());
+        self.group.bodies.push("alert", |out| {
+            let mut out = Object::members(out, dlp::mask);
+            out.word("alert", &id);
+            out.word("incident", incident);
+            out.word("severity", finding.severity.as_str());
+            out.word("reason", reason.as_str());
+            out.word("state", "owed");
+            out.list("receivers", &receivers);
+        });
+        // The finding as it will read back from the trail: the one applied last.
+        let finding = self.state.last_finding().map(|(_, finding)| finding.clone()).unwrap_or_default();
+        self.state.owe(Alert {
+            id,
+            incident: incident.to_owned(),
+            severity: finding.severity,
+            reason: reason.as_str().to_owned(),
+            since: self.trail.newest_time(),
+            owed: receivers.into_iter().map(|receiver| (receiver, false)).collect(),
+            finding,
+        });
+    }
+
+    /// A line of a grants feed; the end of a snapshot becomes entries.
+    pub fn grants(&mut self, source: &Arc<str>, line: GrantsLine) -> Result<(), TrailError> {
+        let system = self.systems.get(&**source).copied().unwrap_or(System::Custom);
+        let ended = self.group.snapshots.push(source, system, line, &self.state.held);
+        match ended {
+            Some(result) => self.snapshot(&result),
+            None => Ok(()),
+        }
+    }
+
+    /// A snapshot: its rows aside, one `grants` entry, one `grant` entry per change, then what policy says.
+    fn snapshot(&mut self, result: &SnapshotResult) -> Result<(), TrailError> {
+        let digest = result.digest.hex();
+        let again = self.state.snapshots.get(&result.source) == Some(&digest);
+        if again && result.added.is_empty() && result.removed.is_empty() {
+            return Ok(()); // Read again after a restart in the middle of the next one.
+        }
+        self.trail.keep_grants(&digest, &result.rows_jsonl)?;
+        self.group.bodies.push("grants", |out| {
+            let mut out = Object::members(out, dlp::mask);
+            out.word("source", &result.source);
+            out.word("system", result.system.as_str());
+            out.opt("tenant", &result.tenant);
+            out.str("query", &result.query);
+            if let Some(time) = result.time {
+                out.time("time", time);
+            }
+            out.uint("rows", result.rows);
+            if let Some(rows) = result.rows_in_source {
+                out.uint("rows_in_source", rows);
+            }
+            out.uint("grants", result.grants);
+            out.bool("complete", result.complete);
+            if !result.lacks.is_empty() {
+                out.list("lacks", result.lacks.iter().map(|lack| lack.as_str()));
+            }
+            out.uint("added", result.added.len() as u64);
+            out.uint("removed", result.removed.len() as u64);
+            out.word("digest", &digest);
+        });
+        let index = self.next_index() - 1;
+        self.state.begin_grants(result.scope(), &result.source, result.complete, &digest);
+        let changes = result.added.iter().map(|grant| (grant, true));
+        for (grant, added) in changes.chain(result.removed.iter().map(|grant| (grant, false))) {
+            self.group.bodies.push("grant", |out| {
+                let mut out = Object::members(out, dlp::mask);
+                out.word("change", if added { "added" } else { "removed" });
+                grant.write(&mut out);
+            });
+            self.state.grant(grant, added);
+            if self.group.bodies.bytes() > 4 * crate::pipeline::GROUP_BYTES {
+                self.commit()?; // The position waits for the last part, so nothing is lost between.
+                self.begin()?;
+            }
+        }
+        self.metrics.grants(&result.source, result.grants);
+        let time = result.time.unwrap_or_else(crate::clock::now);
+        let mut findings = Vec::new();
+        let tenant = result.tenant.as_deref();
+        self.policies.access.snapshot(&self.state.held, result.system, tenant, time, &mut findings);
+        self.group.unshown.push(Shown::Grants {
+            source: result.source.clone(),
+            rows: result.rows,
+            complete: result.complete,
+            changes: (result.added.len() as u64, result.removed.len() as u64),
+        });
+        for mut finding in findings {
+            finding.source.get_or_insert_with(|| result.source.clone());
+            finding.about = vec![index];
+            self.find(finding);
+        }
+        Ok(())
+    }
+
+    /// Hands owed alerts to their receivers' workers. Only called when a checkpoint covers everything.
+    pub fn dispatch(&mut self) {
+        let mut jobs = Vec::new();
+        for alert in self.state.outbox.values() {
+            for receiver in alert.owed.keys() {
+                let key = (alert.id.clone(), receiver.clone());
+                let Some(worker) = self.receivers.get(receiver) else { continue };
+                let free = worker.capacity().min(HANDED_MAX);
+                let planned = jobs.iter().filter(|(_, name, _): &&(String, String, _)| name == receiver).count();
+                if planned < free && !self.group.handed.contains(&key) {
+                    jobs.push((alert.id.clone(), receiver.clone(), Arc::new(self.notice_of(alert))));
+                }
+            }
+        }
+        for (alert_id, receiver, notice) in jobs {
+            let Some(worker) = self.receivers.get(&receiver) else { continue };
+            if worker.try_send(Job { alert_id: alert_id.clone(), notice }).is_ok() {
+                self.group.handed.insert((alert_id, receiver));
+            }
+        }
+        let outbox = &self.state.outbox;
+        self.group.handed.retain(|(alert, receiver)| {
+            outbox.get(alert).is_some_and(|alert| alert.owed.contains_key(receiver))
+        });
+    }
+
+    fn notice_of(&self, alert: &Alert) -> Notice {
+        let finding = &alert.finding;
+        let findings = self.state.incidents.get(&alert.incident).map_or(1, |incident| incident.findings);
+        Notice {
+            deployment: self.about.deployment.clone(),
+            alert: alert.id.clone(),
+            incident: alert.incident.clone(),
+            severity: alert.severity,
+            reason: Reason::parse(&alert.reason).unwrap_or(Reason::Opened),
+            title: finding.title.clone(),
+            detail: finding.detail.clone(),
+            actor: finding.actor.clone(),
+            actor_name: finding.actor_name.clone(),
+            source: finding.source.clone(),
+            target: finding.target.clone(),
+            field: finding.field.clone(),
+            locators: finding.locator.iter().cloned().collect(),
+            entries: finding.about.clone(),
+            rule: finding.rule.clone(),
+            policy: finding.policy.clone(),
+            controls: finding.controls.clone(),
+            next: finding.next.clone(),
+            event_time: finding.time,
+            observed: finding.time.plus_seconds(finding.delay_seconds.unwrap_or(0) as i64),
+            delay_seconds: finding.delay_seconds,
+            findings,
+            checkpoint: Some(self.trail.signed_note().to_owned()),
+            verify: vec![format!("crmwarden verify {}", self.about.state)],
+            host: self.about.host.clone(),
+            ..Notice::default()
+        }
+    }
+
+    /// Gauges that the state decides.
+    pub fn measure(&self) {
+        for severity in Severity::ALL {
+            let open = self.state.incidents.iter().filter(|incident| incident.severity == *severity).count();
+            self.metrics.incidents_open(*severity, open as u64);
+        }
+        for receiver in self.receivers.keys() {
+            self.metrics.alerts_owed(receiver, self.state.owed_to(receiver));
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! `state/control.sock`: how commands reach the running daemon.
+//!
+//! One request a connection: the client writes one line of JSON (at most 64 KiB), the daemon answers with
+//! one line and closes. The socket is 0600; the daemon also asks the kernel for the peer's uid and records
+//! it, so an operator is who the kernel says, not who the request says.
+//!
+//! | request | reply |
+//! |---|---|
+//! | `{"do":"status"}` | `{"ok":true,"status":{…}}`, see [`status`] |
+//! | `{"do":"access","what":"report","detail":"…"}` | `{"ok":true,"entry":N}`: an `access` entry was committed and signed |
+//! | anything else | `{"ok":false,"error":"…"}` |
+
+use crate::inspect::dlp;
+use crate::model::json::Object;
+use crate::pipeline::{ToWriter, Writer};
+use serde::Deserialize;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// Longest request.
+const REQUEST_MAX: u64 = 64 << 10;
+/// How long either side waits for the other.
+const WAIT: Duration = Duration::from_secs(10);
+
+/// What a client asks, with the uid that the kernel names.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The command.
+    pub ask: Ask,
+    /// Peer uid.
+    pub uid: u32,
+}
+
+/// The commands.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Ask {
+    /// How is the daemon?
+    Status,
+    /// Somebody is about to read the trail.
+    Access {
+        /// `report`, `search`, `export`.
+        what: String,
+        /// Period, framework and the like.
+        #[serde(default)]
+        detail: String,
+    },
+}
+
+/// The answer's line, without newline.
+pub type Reply = Vec<u8>;
+
+/// Serves the socket on a thread of its own until the process ends. An old socket file is replaced: the
+/// trail's lock already says that no other daemon is alive.
+pub fn serve(path: &Path, writer: mpsc::SyncSender<ToWriter>) -> std::io::Result<()> {
+    crate::trail::disk::Disk::remove(&crate::trail::disk::RealDisk, path)?;
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    std::thread::Builder::new().name("control".into()).spawn(move || {
+        for stream in listener.incoming() {
+            // One connection at a time: every request is short, and a stalled peer is cut off by WAIT.
+            if let Ok(stream) = stream
+                && let Err(error) = connection(stream, &writer)
+            {
+                tracing::debug!("a control connection ended: {error}");
+            }
+        }
+    })?;
+    Ok(())
+}
+
+fn connection(stream: UnixStream, writer: &mpsc::SyncSender<ToWriter>) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(WAIT))?;
+    stream.set_write_timeout(Some(WAIT))?;
+    let uid = rustix::net::sockopt::socket_peercred(&stream)?.uid.as_raw();
+    let mut line = String::new();
+    BufReader::new((&stream).take(REQUEST_MAX)).read_line(&mut line)?;
+    let reply = match serde_json::from_str(&line) {
+        Ok(ask) => {
+            let (send, receive) = mpsc::channel();
+            let closing = || failure("the daemon is stopping");
+            match writer.send(ToWriter::Control(Request { ask, uid }, send)) {
+                Ok(()) => receive.recv_timeout(WAIT).unwrap_or_else(|_| closing()),
+                Err(_) => closing(),
+            }
+        }
+        Err(_) => failure("not a request; see the manual of the control socket"),
+    };
+    (&stream).write_all(&reply)?;
+    (&stream).write_all(b"\n")
+}
+
+fn failure(error: &str) -> Reply {
+    let mut out = Vec::new();
+    Object::whole(&mut out, dlp::mask, |out| {
+        out.bool("ok", false);
+        out.str("error", error);
+    });
+    out
+}
+
+/// Answers on the writer's thread.
+pub fn answer(writer: &mut Writer, request: &Request) -> Reply {
+    let mut out = Vec::new();
+    match &request.ask {
+        Ask::Status => Object::whole(&mut out, dlp::mask, |out| {
+            out.bool("ok", true);
+            out.object("status", |out| status(writer, out));
+        }),
+        Ask::Access { what, detail } => match access(writer, what, detail, request.uid) {
+            Ok(entry) => Object::whole(&mut out, dlp::mask, |out| {
+                out.bool("ok", true);
+                out.uint("entry", entry);
+            }),
+            Err(error) => return failure(&error.to_string()),
+        },
+    }
+    out
+}
+
+/// The members of `status`.
+pub fn status(writer: &Writer, out: &mut Object<'_>) {
+    let signed = writer.trail.signed();
+    out.word("deployment", &writer.about.deployment);
+    out.word("origin", writer.trail.origin());
+    out.uint("pid", u64::from(std::process::id()));
+    out.uint("entries", writer.trail.next_index());
+    out.uint("signed", signed.size);
+    out.word("root", &signed.root.hex());
+    out.time("newest", writer.trail.newest_time());
+    out.word("anchored", "unanchored");
+    out.word("policy", &writer.state.policy);
+    out.object_always("events", |out| {
+        for (source, count) in &writer.state.events {
+            out.dynamic_uint(source, *count);
+        }
+    });
+    let open = writer.state.incidents.iter().count();
+    out.uint("incidents", open as u64);
+    out.object_always("owed", |out| {
+        for receiver in writer.receivers.keys() {
+            out.dynamic_uint(receiver, writer.state.owed_to(receiver));
+        }
+    });
+}
+
+fn access(writer: &mut Writer, what: &str, detail: &str, uid: u32) -> Result<u64, crate::trail::TrailError> {
+    writer.begin()?;
+    let index = writer.next_index();
+    writer.group.bodies.push("access", |out| write_access(out, what, detail, uid));
+    writer.commit()?;
+    writer.checkpoint()?;
+    Ok(index)
+}
+
+/// The members of an `access` entry.
+pub fn write_access(out: &mut Vec<u8>, what: &str, detail: &str, uid: u32) {
+    let mut out = Object::members(out, dlp::mask);
+    out.str("what", what);
+    out.str("detail", detail);
+    out.uint("uid", u64::from(uid));
+}
+
+/// The client's side: one request, one reply.
+pub fn ask(path: &Path, request: &str) -> std::io::Result<serde_json::Value> {
+    let stream = UnixStream::connect(path)?;
+    stream.set_read_timeout(Some(WAIT))?;
+    stream.set_write_timeout(Some(WAIT))?;
+    (&stream).write_all(request.as_bytes())?;
+    (&stream).write_all(b"\n")?;
+    let mut line = String::new();
+    BufReader::new((&stream).take(16 << 20)).read_line(&mut line)?;
+    serde_json::from_str(&line).map_err(std::io::Error::other)
+}

@@ -1,0 +1,616 @@
+//! The flow, from top to bottom.
+//!
+//! ```text
+//! reader thread      stage thread          writer thread (this one owns the trail)
+//! files ──batches──▶ records → events ───▶ correlate → findings → incidents → alerts owed
+//!                    numbers masked        COMMIT: evidence + consequences + cursors, one sync
+//!                    stateless rules       CHECKPOINT → only now: shown, sent, measured
+//! ```
+//!
+//! Three threads and two bounded channels; order per source is the order of the channel. A slow disk stops
+//! the writer, the full channels stop the stage and the reader, and the sources keep what was not read.
+//! Under load one checkpoint covers all groups of up to a second; when nothing waits it is made at once.
+
+use crate::clock::{self, Steps};
+use crate::consequence::Shown;
+use crate::control::{self, Reply, Request};
+use crate::deliver::{Job, Report};
+use crate::inspect::privilege::{Coverage, Snapshots};
+use crate::metrics::Metrics;
+use crate::model::finding::FindingKind;
+use crate::model::incident::AlertState;
+use crate::model::json::Object;
+use crate::model::{Event, Finding, Severity, Time};
+use crate::policy::Policies;
+use crate::source::file::{FileSource, Lag, Mode, Rest};
+use crate::source::{Batch, Notice};
+use crate::stage::{Item, Stage, Staged, StagedEvent};
+use crate::state::State;
+use crate::trail::{Bodies, Cursors, Trail, TrailError};
+use crate::{inspect::dlp, stage};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+/// A group is closed when its members reach this many bytes.
+pub const GROUP_BYTES: usize = 1 << 20;
+/// A group is closed when so many entries wait in it.
+const GROUP_ENTRIES: usize = 8192;
+/// Streams whose positions one commit line holds at most (a line has 60 KiB).
+const GROUP_STREAMS: usize = 48;
+/// A group waits at most so long for more.
+const GROUP_WAIT: Duration = Duration::from_millis(20);
+/// One checkpoint covers all groups of so long.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
+/// Batches that wait between two threads.
+pub const BATCHES_WAITING: usize = 4;
+/// Bytes that one source may hand over before the next has its turn.
+const TURN_BYTES: u64 = 1 << 20;
+/// Longest wait of any thread, so that stop, watchdog and heartbeat are never far away.
+const TURN: Duration = Duration::from_millis(500);
+/// The cache of projections is written after so many entries.
+const CACHE_EVERY: u64 = 500_000;
+/// With `--once`: how long owed alerts are waited for after the last commit.
+const DELIVERY_WAIT: Duration = Duration::from_secs(30);
+
+/// What the reader hands to the stage.
+pub enum ToStage {
+    /// Records of one stream.
+    Batch(Box<Batch>, Time),
+    /// What concerns no stream.
+    Notices(Arc<str>, Vec<Notice>),
+    /// How far behind a source is.
+    Lag(Arc<str>, Lag),
+    /// `--once`: everything is read; what is left unterminated.
+    Done(Vec<Rest>),
+}
+
+/// What reaches the writer.
+pub enum ToWriter {
+    /// A batch after the stage.
+    Staged(Box<Staged>),
+    /// What concerns no stream.
+    Notices(Arc<str>, Vec<Notice>),
+    /// How far behind a source is.
+    Lag(Arc<str>, Lag),
+    /// `--once`: everything is read.
+    Done(Vec<Rest>),
+    /// What became of an alert.
+    Delivered(Report),
+    /// A command over the control socket.
+    Control(Request, mpsc::Sender<Reply>),
+    /// Drain, commit, sign, end.
+    Stop,
+}
+
+/// Proof that the other threads turn.
+#[derive(Debug, Default)]
+pub struct Pulse {
+    /// Completed turns of the reader.
+    pub reader: AtomicU64,
+    /// Completed turns of the stage.
+    pub stage: AtomicU64,
+    /// Completed turns of the writer.
+    pub writer: AtomicU64,
+    /// The reader shall end.
+    pub stop: AtomicBool,
+}
+
+/// Reads all sources in turn until told to stop, or, with `once`, to their present end.
+pub fn read(mut sources: Vec<(Arc<str>, FileSource)>, mode: Mode, out: &SyncSender<ToStage>, pulse: &Pulse) {
+    let mut watch = crate::source::file::watch::Watch::new();
+    while !pulse.stop.load(Ordering::Relaxed) {
+        let mut idle = true;
+        for (name, source) in &mut sources {
+            let polled = source.poll(mode, TURN_BYTES);
+            idle &= polled.idle;
+            let observed = clock::now();
+            let batches = polled.batches.into_iter().map(|batch| ToStage::Batch(Box::new(batch), observed));
+            let notices = (!polled.notices.is_empty()).then_some(ToStage::Notices(name.clone(), polled.notices));
+            for message in notices.into_iter().chain(batches).chain([ToStage::Lag(name.clone(), source.lag())]) {
+                if out.send(message).is_err() {
+                    return;
+                }
+            }
+        }
+        pulse.reader.fetch_add(1, Ordering::Relaxed);
+        if idle && mode != Mode::Follow {
+            let rest = sources.iter().flat_map(|(_, source)| source.rest()).collect();
+            let _ = out.send(ToStage::Done(rest));
+            return;
+        }
+        if idle {
+            let folders: Vec<_> = sources.iter().flat_map(|(_, source)| source.folders().to_vec()).collect();
+            watch.follow(&folders);
+            watch.wait(TURN);
+        }
+    }
+}
+
+/// Turns batches into staged batches, in order.
+pub fn work(stage: &Stage, inbox: &Receiver<ToStage>, out: &SyncSender<ToWriter>, pulse: &Pulse) {
+    loop {
+        let message = match inbox.recv_timeout(TURN) {
+            Ok(ToStage::Batch(batch, observed)) => ToWriter::Staged(Box::new(stage.work(*batch, observed))),
+            Ok(ToStage::Notices(source, notices)) => ToWriter::Notices(source, notices),
+            Ok(ToStage::Lag(source, lag)) => ToWriter::Lag(source, lag),
+            Ok(ToStage::Done(rest)) => ToWriter::Done(rest),
+            Err(RecvTimeoutError::Timeout) => {
+                pulse.stage.fetch_add(1, Ordering::Relaxed);
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        pulse.stage.fetch_add(1, Ordering::Relaxed);
+        if out.send(message).is_err() {
+            return;
+        }
+    }
+}
+
+/// What the writer is made of.
+pub struct Writer {
+    /// The trail.
+    pub trail: Trail,
+    /// What is remembered.
+    pub state: State,
+    /// What is in force.
+    pub policies: Policies,
+    /// Who gets what.
+    pub routes: Vec<crate::alert::route::Route>,
+    /// Jobs for the receivers' workers, by name.
+    pub receivers: BTreeMap<String, tokio::sync::mpsc::Sender<Job>>,
+    /// Product of each source.
+    pub systems: BTreeMap<String, crate::model::System>,
+    /// Metrics.
+    pub metrics: Arc<Metrics>,
+    /// Proof of life.
+    pub pulse: Arc<Pulse>,
+    /// Called at every turn that every thread completed.
+    pub alive: Box<dyn FnMut() + Send>,
+    /// Called with what may be shown: after the checkpoint that covers it.
+    pub show: Box<dyn FnMut(&Shown) + Send>,
+    /// Facts that alerts repeat.
+    pub about: About,
+    /// Seconds without a commit after which a heartbeat is written.
+    pub heartbeat: Duration,
+    /// End when everything is read.
+    pub once: bool,
+    /// The group being built.
+    pub group: Group,
+}
+
+/// Facts about this deployment that alerts and replies repeat.
+#[derive(Clone, Debug, Default)]
+pub struct About {
+    /// Deployment name.
+    pub deployment: String,
+    /// Host name.
+    pub host: String,
+    /// State folder, for the verify command.
+    pub state: String,
+}
+
+/// The group being built, and what waits for its checkpoint.
+pub struct Group {
+    /// Its entries.
+    pub bodies: Bodies,
+    /// Positions that move with it.
+    pub moved: Cursors,
+    /// Positions of grants feeds that wait for the end of their snapshot.
+    held_back: Cursors,
+    /// Open snapshots.
+    pub snapshots: Snapshots,
+    /// How much use could be compared.
+    pub coverage: Coverage,
+    /// What may be shown once a checkpoint covers it.
+    pub unshown: Vec<Shown>,
+    /// Alerts handed to a worker: alert and receiver.
+    pub handed: BTreeSet<(String, String)>,
+    /// Receivers known to be down.
+    pub down: BTreeSet<String>,
+    steps: Steps,
+    last_commit: Instant,
+    last_checkpoint: Instant,
+    entries_at_cache: u64,
+    done: Option<(Instant, Vec<Rest>)>,
+    stopping: bool,
+    pulse_seen: (u64, u64),
+}
+
+impl Default for Group {
+    fn default() -> Group {
+        Group {
+            bodies: Bodies::default(),
+            moved: Cursors::new(),
+            held_back: Cursors::new(),
+            snapshots: Snapshots::new(dlp::mask),
+            coverage: Coverage::default(),
+            unshown: Vec::new(),
+            handed: BTreeSet::new(),
+            down: BTreeSet::new(),
+            steps: Steps::new(),
+            last_commit: Instant::now(),
+            last_checkpoint: Instant::now(),
+            entries_at_cache: 0,
+            done: None,
+            stopping: false,
+            pulse_seen: (0, 0),
+        }
+    }
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Records left unterminated, with `--once`.
+    pub rest: Vec<Rest>,
+    /// The last checkpoint's size.
+    pub signed: u64,
+    /// Alerts still owed.
+    pub owed: usize,
+}
+
+impl Writer {
+    /// The writer's life: from the first message to the last checkpoint.
+    pub fn run(mut self, inbox: &Receiver<ToWriter>) -> Result<(Ended, State), TrailError> {
+        self.group.entries_at_cache = self.trail.next_index();
+        self.checkpoint()?;
+        loop {
+            let pending = !self.group.bodies.is_empty() || !self.group.moved.is_empty() || self.is_unsigned();
+            match inbox.recv_timeout(if pending { GROUP_WAIT } else { TURN }) {
+                Ok(message) => self.take(message)?,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.settle()?;
+                    if self.finished() {
+                        break;
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            self.turn()?;
+        }
+        self.end()
+    }
+
+    fn is_unsigned(&self) -> bool {
+        self.trail.signed().size < self.trail.next_index()
+    }
+
+    fn take(&mut self, message: ToWriter) -> Result<(), TrailError> {
+        match message {
+            ToWriter::Staged(staged) => self.batch(*staged)?,
+            ToWriter::Notices(source, notices) => notices.iter().for_each(|notice| self.notice(&source, notice)),
+            ToWriter::Lag(source, lag) => self.lag(&source, &lag),
+            ToWriter::Done(rest) => self.group.done = Some((Instant::now(), rest)),
+            ToWriter::Delivered(report) => self.delivered(&report),
+            ToWriter::Control(request, reply) => {
+                let answer = control::answer(self, &request);
+                let _ = reply.send(answer);
+            }
+            ToWriter::Stop => {
+                self.group.stopping = true;
+                self.pulse.stop.store(true, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes the group when it is large enough, and keeps the daemon's own duties.
+    fn turn(&mut self) -> Result<(), TrailError> {
+        self.pulse.writer.fetch_add(1, Ordering::Relaxed);
+        let full = self.group.bodies.bytes() >= GROUP_BYTES
+            || self.group.bodies.len() >= GROUP_ENTRIES
+            || self.group.moved.values().map(BTreeMap::len).sum::<usize>() >= GROUP_STREAMS;
+        if full {
+            self.commit()?;
+            if self.group.last_checkpoint.elapsed() >= CHECKPOINT_EVERY {
+                self.checkpoint()?;
+            }
+        }
+        let turns = (self.pulse.reader.load(Ordering::Relaxed), self.pulse.stage.load(Ordering::Relaxed));
+        let seen = self.group.pulse_seen;
+        let read_all = self.group.done.is_some();
+        if (turns.0 != seen.0 || read_all) && turns.1 != seen.1 {
+            self.group.pulse_seen = turns;
+            (self.alive)();
+        }
+        Ok(())
+    }
+
+    /// Nothing waits: what there is becomes durable, signed, shown and sent at once.
+    fn settle(&mut self) -> Result<(), TrailError> {
+        if let (now, Some(step)) = self.group.steps.look() {
+            self.begin()?;
+            let text = format!("\"at\":\"{now}\",\"step_seconds\":\"{step:.3}\"");
+            self.group.bodies.push("clock", |out| out.extend_from_slice(text.as_bytes()));
+        }
+        if self.group.bodies.is_empty()
+            && self.group.moved.is_empty()
+            && self.group.last_commit.elapsed() >= self.heartbeat
+        {
+            self.begin()?;
+            let coverage = self.coverage();
+            self.group.bodies.push("heartbeat", |out| out.extend_from_slice(&coverage));
+        }
+        self.commit()?;
+        self.checkpoint()?;
+        if self.trail.next_index() - self.group.entries_at_cache > CACHE_EVERY {
+            self.write_cache()?;
+        }
+        Ok(())
+    }
+
+    fn finished(&self) -> bool {
+        if self.group.stopping {
+            return true;
+        }
+        let Some((since, _)) = self.group.done.as_ref().filter(|_| self.once) else { return false };
+        let waiting = self.state.outbox.values().any(|alert| {
+            alert.owed.keys().any(|name| self.receivers.contains_key(name) && !self.group.down.contains(name))
+        });
+        !waiting || since.elapsed() > DELIVERY_WAIT
+    }
+
+    /// A batch: its notices, its records, its position.
+    fn batch(&mut self, staged: Staged) -> Result<(), TrailError> {
+        self.begin()?;
+        let source = Arc::clone(&staged.source);
+        self.metrics.read(&source, staged.items.len() as u64, staged.bytes_read);
+        for notice in &staged.notices {
+            self.notice(&source, notice);
+        }
+        let mut start = 0;
+        let mut events = 0;
+        for item in staged.items {
+            match item {
+                Item::Event(event) => {
+                    let end = event.end;
+                    self.event(*event, staged.members.get(start..end).unwrap_or_default());
+                    start = end;
+                    events += 1;
+                }
+                Item::Grants(line) => self.grants(&source, line)?,
+            }
+        }
+        self.metrics.events(&source, events);
+        let position = masked_json(&staged.after);
+        let open = self.group.snapshots.open().any(|open| open == &*source);
+        let group = &mut self.group;
+        let streams = if open { &mut group.held_back } else { &mut group.moved };
+        let streams = streams.entry(source.to_string()).or_default();
+        streams.insert(staged.stream, position);
+        for stream in staged.retired {
+            streams.insert(stream, masked_json(&Value::Bool(false)));
+        }
+        if !open && let Some(waiting) = self.group.held_back.remove(&*source) {
+            let moved = self.group.moved.entry(source.to_string()).or_default();
+            for (stream, position) in waiting {
+                moved.entry(stream).or_insert(position);
+            }
+        }
+        Ok(())
+    }
+
+    /// One event: evidence first, then what follows from it.
+    fn event(&mut self, mut staged: StagedEvent, members: &[u8]) {
+        let mut findings = std::mem::take(&mut staged.findings);
+        let from_stage = findings.len();
+        let index = self.next_index();
+        if self.state.engine.is_late(&staged.event, &staged.matches) {
+            staged.event.defect(crate::model::event::Defect::new(crate::model::event::DefectCode::Late));
+            self.group.bodies.push("event", |out| stage::write_members(&staged.event, out));
+        } else {
+            self.group.bodies.push("event", |out| out.extend_from_slice(members));
+        }
+        let event = &staged.event;
+        for defect in &event.defects {
+            self.metrics.defect(&event.source, defect.code);
+        }
+        self.state.event(event, &staged.matches, &mut findings);
+        self.policies.access.inspect(event, &self.state.held, &mut findings, &mut self.group.coverage);
+        for finding in findings.iter_mut().skip(from_stage) {
+            complete(finding, event);
+        }
+        for mut finding in findings {
+            finding.about = vec![index];
+            self.find(finding);
+        }
+    }
+
+    /// Index that the next entry of the group will have.
+    pub fn next_index(&self) -> u64 {
+        self.trail.next_index() + self.group.bodies.len() as u64
+    }
+
+    /// Makes sure that entry indices of the group can be foretold.
+    pub fn begin(&mut self) -> Result<(), TrailError> {
+        match self.group.bodies.is_empty() {
+            true => self.trail.make_room(clock::now()),
+            false => Ok(()),
+        }
+    }
+
+    /// A loss, or what may be one, is evidence and a finding; other decisions are for the log.
+    fn notice(&mut self, source: &Arc<str>, notice: &Notice) {
+        let text = notice.to_string();
+        let text = dlp::mask(&text).unwrap_or(text);
+        if !notice.gap() {
+            tracing::info!(source = &**source, "{text}");
+            return;
+        }
+        tracing::warn!(source = &**source, "{text}");
+        let index = self.next_index();
+        self.group.bodies.push("gap", |out| {
+            let mut out = Object::members(out, dlp::mask);
+            out.word("source", source);
+            out.word("what", notice.what());
+            out.str("file", &notice.file);
+            out.str("text", &text);
+            if let Some((from, to)) = notice.range() {
+                out.uint("from", from);
+                if let Some(to) = to {
+                    out.uint("to", to);
+                }
+            }
+        });
+        self.find(Finding {
+            rule: "gap.lost_bytes".into(),
+            r#type: FindingKind::Gap,
+            severity: Severity::High,
+            title: format!("Records of {source} may be lost"),
+            detail: Some(text),
+            time: clock::now(),
+            source: Some(source.to_string()),
+            controls: vec!["pci-dss/10.7.2".into(), "pci-dss/10.3.4".into()],
+            key: format!("gap.lost_bytes|{source}|{}", notice.file),
+            window_seconds: 3600,
+            next: "Find out who truncated or removed the file, and read the missing range from its copy.".into(),
+            about: vec![index],
+            ..Finding::default()
+        });
+    }
+
+    fn lag(&self, source: &str, lag: &Lag) {
+        let age = lag.oldest_unread.and_then(|written| written.elapsed().ok()).unwrap_or_default();
+        self.metrics.source_lag(source, lag.bytes, age.as_secs_f64());
+    }
+
+    /// What became of an alert: the first failure of an outage and the end are entries, retries are not.
+    fn delivered(&mut self, report: &Report) {
+        self.metrics.delivery(&report.receiver, &report.outcome);
+        let state = match &report.outcome {
+            crate::deliver::Outcome::Delivered => AlertState::Delivered,
+            crate::deliver::Outcome::Refused { .. } => AlertState::Dead,
+            _ => AlertState::Failing,
+        };
+        if state == AlertState::Failing {
+            self.group.down.insert(report.receiver.clone());
+        } else {
+            self.group.down.remove(&report.receiver);
+        }
+        if self.begin().is_err() {
+            return; // The next commit meets the same error and ends the process.
+        }
+        self.group.bodies.push("alert", |out| {
+            let mut out = Object::members(out, dlp::mask);
+            out.word("alert", &report.alert_id);
+            out.word("receiver", &report.receiver);
+            out.word("state", state.as_str());
+            if let Some(why) = report.outcome.why() {
+                out.str("why", why);
+            }
+        });
+        self.state.delivery(&report.alert_id, &report.receiver, state);
+        self.group.unshown.push(Shown::Delivery(report.clone()));
+    }
+
+    /// One sync: evidence, consequences and positions together.
+    pub fn commit(&mut self) -> Result<(), TrailError> {
+        if self.group.bodies.is_empty() && self.group.moved.is_empty() {
+            return Ok(());
+        }
+        let started = Instant::now();
+        let bodies = std::mem::take(&mut self.group.bodies);
+        let moved = std::mem::take(&mut self.group.moved);
+        let committed = self.trail.commit(&bodies, &moved, clock::now())?;
+        self.metrics.trail(committed.commit + 1, committed.bytes);
+        self.metrics.commit(started.elapsed().as_secs_f64());
+        self.group.last_commit = Instant::now();
+        Ok(())
+    }
+
+    /// The signature that acknowledges: only now is anything shown or sent.
+    pub fn checkpoint(&mut self) -> Result<(), TrailError> {
+        let signed = self.trail.signed().size;
+        let now = clock::now();
+        let size = self.trail.checkpoint(now)?.size;
+        self.group.last_checkpoint = Instant::now();
+        if size > signed {
+            self.metrics.checkpoint(size, now);
+        }
+        for shown in std::mem::take(&mut self.group.unshown) {
+            (self.show)(&shown);
+        }
+        self.dispatch();
+        self.measure();
+        Ok(())
+    }
+
+    /// Writes the projections aside, so that the next start need not read everything.
+    fn write_cache(&mut self) -> Result<(), TrailError> {
+        let body = self.state.export();
+        self.trail.write_cache(&body, clock::now())?;
+        self.group.entries_at_cache = self.trail.next_index();
+        Ok(())
+    }
+
+    /// The last words: what waits is committed, the cache written, the end recorded and signed.
+    fn end(mut self) -> Result<(Ended, State), TrailError> {
+        self.settle()?;
+        self.write_cache()?;
+        self.begin()?;
+        let coverage = self.coverage();
+        self.group.bodies.push("stop", |out| {
+            out.extend_from_slice(b"\"reason\":\"asked\",");
+            out.extend_from_slice(&coverage);
+        });
+        self.commit()?;
+        self.checkpoint()?;
+        let rest = self.group.done.take().map(|(_, rest)| rest).unwrap_or_default();
+        let ended = Ended { rest, signed: self.trail.signed().size, owed: self.state.outbox.len() };
+        Ok((ended, self.state))
+    }
+
+    /// How much of what happened could be compared with policy, since the start: what the report needs to
+    /// tell "nothing found" from "nothing seen".
+    fn coverage(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        let coverage = &self.group.coverage;
+        Object::members(&mut out, dlp::mask).object_always("access_coverage", |out| {
+            out.uint("allowed", coverage.allowed);
+            out.uint("outside", coverage.outside);
+            out.uint("excepted", coverage.excepted);
+            out.object("not_observable", |out| {
+                for (reason, count) in coverage.reasons().filter(|(_, count)| *count > 0) {
+                    out.uint(reason.as_str(), count);
+                }
+            });
+        });
+        out
+    }
+}
+
+/// What every finding about an event says.
+fn complete(finding: &mut Finding, event: &Event) {
+    finding.locator = Some(event.raw.locator.clone());
+    if finding.source.is_none() {
+        finding.source = Some(event.source.to_string());
+    }
+    if finding.delay_seconds.is_none() {
+        let delay = event.time.map(|time| event.observed.seconds_since(time) as i64);
+        finding.delay_seconds = delay.and_then(|delay| u64::try_from(delay).ok()).filter(|delay| *delay > 0);
+    }
+}
+
+/// A position as it is written: every string passes the mask, except keyed digests, which must come back
+/// as they were and hold no source text.
+fn masked_json(value: &Value) -> Box<RawValue> {
+    fn masked(value: &Value) -> Value {
+        match value {
+            Value::String(text) => {
+                let digest = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+                let text = if digest { None } else { dlp::mask(text) };
+                text.map_or_else(|| value.clone(), Value::String)
+            }
+            Value::Array(values) => values.iter().map(masked).collect(),
+            Value::Object(members) => members.iter().map(|(name, value)| (name.clone(), masked(value))).collect(),
+            other => other.clone(),
+        }
+    }
+    serde_json::value::to_raw_value(&masked(value)).unwrap_or_else(|_| RawValue::FALSE.to_owned())
+}
