@@ -5,6 +5,13 @@
 //! It never looks at a clock and never guesses a zone: where a feed's times have no offset it takes
 //! [`FormatContext::zone`].
 
+pub mod access_log;
+pub mod dataverse_audit;
+pub mod dataverse_grants;
+pub mod debezium;
+pub mod sap_security_audit_log;
+mod text;
+
 use crate::model::event::System;
 use crate::model::record::{FormatContext, Framing, Parsed, Record};
 
@@ -33,7 +40,13 @@ pub trait Format: Send + Sync {
 
 /// Every format that is built.
 pub fn shipped() -> &'static [&'static dyn Format] {
-    &[]
+    &[
+        &dataverse_audit::DataverseAudit,
+        &dataverse_grants::DataverseGrants,
+        &sap_security_audit_log::SapSecurityAuditLog,
+        &debezium::Debezium,
+        &access_log::AccessLogCombined,
+    ]
 }
 
 /// Formats of the design that are not built yet: a configuration that names one is told exactly that.
