@@ -56,6 +56,8 @@ impl Format for AccessLogCombined {
             "http.method",
             "http.path",
             "query",
+            "message",
+            "clock",
         ]
     }
     fn parse(&self, record: &Record<'_>, _: &FormatContext) -> Parsed {

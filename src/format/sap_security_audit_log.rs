@@ -160,14 +160,16 @@ fn read(fields: &[&str; 16], context: &FormatContext) -> Option<Event> {
 }
 
 fn set_time(event: &mut Event, date: &str, clock: &str, context: &FormatContext) {
-    let local = jiff::civil::DateTime::strptime("%Y%m%d%H%M%S", format!("{date}{clock}")).ok();
+    let text = format!("{date}{clock}");
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    let local = jiff::civil::DateTime::strptime("%Y%m%d%H%M%S", &text).ok().filter(|_| digits);
     match (local, &context.zone) {
         (Some(local), Some(zone)) => return text::set_local_time(event, local, zone),
         (Some(_), None) => event.defect(Defect::new(DefectCode::TimeMissing)),
         (None, _) => event.defect(Defect::field(DefectCode::BadValue, "time")),
     }
     event.clock = Clock::Absent;
-    text::keep(event, "local_time", format!("{date}{clock}"));
+    text::keep(event, "local_time", text);
 }
 
 fn set_terminal(event: &mut Event, terminal: &str, short: &str) {

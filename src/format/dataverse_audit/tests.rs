@@ -162,10 +162,16 @@ fn switches_say_which_way_they_went() {
         ));
         (event.category.expect("category"), event.action.expect("action"))
     };
-    assert_eq!(changed(104, "organization", "isauditenabled", "False"), (Category::AuditLog, Action::Disable));
+    assert_eq!(
+        changed(104, "organization", "isauditenabled", "False"),
+        (Category::AuditLog, Action::Disable)
+    );
     assert_eq!(changed(102, "entity", "IsAuditEnabled", "1"), (Category::AuditLog, Action::Enable));
     assert_eq!(changed(2, "organization", "isauditenabled", "False"), (Category::AuditLog, Action::Disable));
-    assert_eq!(changed(2, "organization", "sessiontimeoutenabled", "False"), (Category::Configuration, Action::Update));
+    assert_eq!(
+        changed(2, "organization", "sessiontimeoutenabled", "False"),
+        (Category::Configuration, Action::Update)
+    );
     assert_eq!(changed(2, "systemuser", "isdisabled", "True"), (Category::Account, Action::Disable));
     assert_eq!(changed(2, "systemuser", "isdisabled", "False"), (Category::Account, Action::Enable));
     assert_eq!(changed(3, "role", "name", "x"), (Category::Permission, Action::Delete));
@@ -182,7 +188,9 @@ fn an_impersonated_call_names_both_accounts() {
 
 #[test]
 fn built_in_accounts_are_the_system() {
-    let text = format!(r#"{{"action":2,"createdon":"2026-11-20T08:00:00Z","_userid_value":"s","_userid_value{FORMATTED}":"SYSTEM"}}"#);
+    let text = format!(
+        r#"{{"action":2,"createdon":"2026-11-20T08:00:00Z","_userid_value":"s","_userid_value{FORMATTED}":"SYSTEM"}}"#
+    );
     assert_eq!(parse(&text).actor.r#type, Some(ActorType::System));
 }
 
@@ -196,7 +204,9 @@ fn additional_user_information_is_kept_and_names_the_nameless() {
 
 #[test]
 fn values_that_dataverse_cut_are_named() {
-    let event = row(r#""action":2,"changedata":"{\"changedAttributes\":[{\"logicalName\":\"notes\",\"oldValue\":\"abc...\",\"newValue\":\"x\"}]}""#);
+    let event = row(
+        r#""action":2,"changedata":"{\"changedAttributes\":[{\"logicalName\":\"notes\",\"oldValue\":\"abc...\",\"newValue\":\"x\"}]}""#,
+    );
     assert_eq!(defects(&event), ["source_truncated:notes"]);
 }
 
@@ -205,7 +215,8 @@ fn changedata_that_is_no_json_is_kept() {
     let event = row(r#""action":2,"changedata":"Smith~~42~{...""#);
     assert_eq!(defects(&event), ["bad_value:changedata", "source_truncated:changedata"]);
     assert_eq!(extra(&event, "changedata"), Some("Smith~~42~{..."));
-    let event = row(r#""action":2,"changedata":"{\"changedAttributes\":[7,{\"newValue\":\"lost?\"}],\"other\":1}""#);
+    let event =
+        row(r#""action":2,"changedata":"{\"changedAttributes\":[7,{\"newValue\":\"lost?\"}],\"other\":1}""#);
     assert_eq!(extra(&event, "changedata.item"), Some("7"));
     assert_eq!(extra(&event, "changedata.item#2"), Some(r#"{"newValue":"lost?"}"#));
     assert_eq!(extra(&event, "changedata.other"), Some("1"));
@@ -261,9 +272,12 @@ fn sample_feed_sets_what_the_format_says() {
     }
     assert!(events.iter().any(|event| event.status.as_deref() == Some("110")));
     assert!(events.iter().any(|event| event.grant.permission.as_deref() == Some("System Administrator")));
-    assert!(events.iter().flat_map(|event| &event.changes).any(|change| {
-        change.to.as_deref().is_some_and(|value| value.contains("5555555555554444"))
-    }));
+    assert!(
+        events
+            .iter()
+            .flat_map(|event| &event.changes)
+            .any(|change| { change.to.as_deref().is_some_and(|value| value.contains("5555555555554444")) })
+    );
 }
 
 proptest! {

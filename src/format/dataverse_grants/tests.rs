@@ -58,8 +58,13 @@ fn a_role_of_a_user_directly_and_through_a_team() {
     let direct = grant(
         r#"{"systemuserid":"u1","fullname":"Nora","domainname":"nora@example.com","role_name":"Salesperson","businessunit":"Nordics","isdisabled":"False","@odata.etag":"x"}"#,
     );
-    assert_eq!((direct.path.as_str(), direct.enabled, direct.scope.as_str()), ("role", Some(true), "Nordics"));
-    let team = grant(r#"{"systemuserid":"u1","domainname":"nora@example.com","role_name":"Salesperson","team":"Key Accounts","isdisabled":true}"#);
+    assert_eq!(
+        (direct.path.as_str(), direct.enabled, direct.scope.as_str()),
+        ("role", Some(true), "Nordics")
+    );
+    let team = grant(
+        r#"{"systemuserid":"u1","domainname":"nora@example.com","role_name":"Salesperson","team":"Key Accounts","isdisabled":true}"#,
+    );
     assert_eq!((team.path.as_str(), team.enabled), ("team:Key Accounts/role", Some(false)));
     assert_eq!(team.name.as_deref(), Some("nora@example.com"));
     assert_eq!(grant(r#"{"teamid":"t1","role_name":"Salesperson"}"#).principal, "t1");
@@ -67,13 +72,17 @@ fn a_role_of_a_user_directly_and_through_a_team() {
 
 #[test]
 fn depth_as_mask_and_as_ordinal() {
-    let scope = |depth: &str| match parse(&format!(r#"{{"role_name":"R","privilege":"prvReadAccount",{depth}}}"#)) {
-        GrantsLine::Row(grant) => {
-            assert_eq!((grant.principal.as_str(), grant.permission.as_str()), ("role:R", "prvReadAccount"));
-            Some(grant.scope)
-        }
-        _ => None,
-    };
+    let scope =
+        |depth: &str| match parse(&format!(r#"{{"role_name":"R","privilege":"prvReadAccount",{depth}}}"#)) {
+            GrantsLine::Row(grant) => {
+                assert_eq!(
+                    (grant.principal.as_str(), grant.permission.as_str()),
+                    ("role:R", "prvReadAccount")
+                );
+                Some(grant.scope)
+            }
+            _ => None,
+        };
     for (depth, word) in [
         (r#""privilegedepthmask":1"#, Some("basic")),
         (r#""privilegedepthmask":2"#, Some("local")),
@@ -123,8 +132,10 @@ fn bad_rows_are_bad_and_never_weaker_grants() {
 fn sample_feed_is_one_complete_snapshot() {
     let feed = include_str!("../../../examples/demo/feeds/dynamics365/grants.jsonl");
     let lines: Vec<GrantsLine> = feed.lines().map(parse).collect();
-    let grants: Vec<&Grant> =
-        lines.iter().filter_map(|line| if let GrantsLine::Row(grant) = line { Some(grant) } else { None }).collect();
+    let grants: Vec<&Grant> = lines
+        .iter()
+        .filter_map(|line| if let GrantsLine::Row(grant) = line { Some(grant) } else { None })
+        .collect();
     assert!(matches!(lines.first(), Some(GrantsLine::Begin { .. })));
     assert_eq!(lines.last(), Some(&GrantsLine::End { rows: grants.len() as u64 }));
     assert_eq!(lines.len(), grants.len() + 2);
