@@ -62,15 +62,16 @@ impl Format for AccessLogCombined {
     }
     fn parse(&self, record: &Record<'_>, _: &FormatContext) -> Parsed {
         match read(record.text) {
-            Some(event) => Parsed::Event(Box::new(event)),
+            Some(event) => Parsed::Event(event),
             None => text::unparsed(System::Web, NAME, DefectCode::Unparsed, record.text),
         }
     }
 }
 
-fn read(line: &str) -> Option<Event> {
+fn read(line: &str) -> Option<Box<Event>> {
     let (head, time, rest) = split_at_time(line)?;
-    let mut event = text::event(System::Web, NAME);
+    // Boxed at once: an event is large, and moving it costs more than filling it.
+    let mut event = Box::new(text::event(System::Web, NAME));
     event.time = Some(time);
     set_client(&mut event, head)?;
     let (request, rest) = quoted(rest)?;

@@ -127,8 +127,11 @@ pub(super) fn set_local_time(event: &mut Event, local: jiff::civil::DateTime, zo
 /// dropped, an IPv4 address mapped into IPv6 becomes IPv4.
 pub(super) fn address(text: &str) -> Option<String> {
     let text = text.trim();
-    if let Ok(address) = text.parse::<IpAddr>() {
-        return Some(address.to_canonical().to_string());
+    match text.parse::<IpAddr>() {
+        // The only written form of it; printing it again costs more than all the rest.
+        Ok(IpAddr::V4(_)) => return Some(text.to_owned()),
+        Ok(address) => return Some(address.to_canonical().to_string()),
+        Err(_) => {}
     }
     let bare = match text.strip_prefix('[') {
         Some(rest) => rest.split_once(']')?.0,

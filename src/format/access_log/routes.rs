@@ -26,13 +26,23 @@ pub(super) fn classify(event: &mut Event) {
     let (Some(method), Some(full)) = (event.http.method.take(), event.http.path.take()) else { return };
     let (path, query) = full.split_once('?').unwrap_or((&full, ""));
     by_method(event, &method, is_api(path));
-    if let Some(rest) = path.split_once("/web/").map(|(_, rest)| rest) {
-        odoo(event, &method, rest);
-    } else if let Some((_, rest)) = path.split_once("/api/v1/") {
-        espo(event, &method, rest);
-    } else if let Some((_, rest)) = path.split_once("/Api/") {
-        suite_api(event, rest);
-    } else if path.ends_with("/index.php") || query.contains("entryPoint=") {
+    let product = memchr::memchr_iter(b'/', path.as_bytes()).find_map(|place| {
+        let rest = path.get(place + 1..)?;
+        let (part, _) = rest.split_once('/')?;
+        let length = match part {
+            "web" | "Api" => 4,
+            "api" if rest.starts_with("api/v1/") => 7,
+            _ => return None,
+        };
+        Some((part, rest.get(length..)?))
+    });
+    if let Some((part, rest)) = product {
+        match part {
+            "web" => odoo(event, &method, rest),
+            "Api" => suite_api(event, rest),
+            _ => espo(event, &method, rest),
+        }
+    } else if path.ends_with("/index.php") || (!query.is_empty() && query.contains("entryPoint=")) {
         suite(event, query);
     } else if method == "POST" && is_login_path(path) {
         login(event, Tells::Status);

@@ -271,20 +271,23 @@ fn sample_feed_sets_what_the_format_says() {
     assert!(logins(Outcome::Failure) >= 8 && logins(Outcome::Success) >= 3);
 }
 
-/// The hot path: `cargo test --release -- --ignored --nocapture access_log` prints the time of a line.
+/// The hot path: `cargo test --release -- --ignored --nocapture access_log` prints the time of a line, the
+/// best of several rounds because machines are shared.
 #[test]
 #[ignore = "a measurement"]
 fn speed() {
     let feed = include_str!("../../../examples/demo/feeds/web/access.log");
     let lines: Vec<&str> = feed.lines().collect();
-    let rounds = 5000;
-    let start = std::time::Instant::now();
-    for _ in 0..rounds {
-        for line in &lines {
-            std::hint::black_box(parse(std::hint::black_box(line)));
+    let record = |text| Record { text, header: None };
+    let context = FormatContext::default();
+    let round = || {
+        let start = std::time::Instant::now();
+        for line in lines.iter().cycle().take(6000) {
+            std::hint::black_box(AccessLogCombined.parse(&record(std::hint::black_box(line)), &context));
         }
-    }
-    println!("{:?} a line", start.elapsed() / (rounds * 60));
+        start.elapsed() / 6000
+    };
+    println!("{:?} a line", (0..50).map(|_| round()).min().unwrap_or_default());
 }
 
 proptest! {

@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use super::*;
-use crate::model::event::{Outcome, Value};
+use crate::model::event::Outcome::{Failure, Success};
+use crate::model::event::{Action as A, Category as C, Outcome, Value};
 use proptest::prelude::*;
 use std::borrow::Cow;
 
@@ -78,117 +79,91 @@ fn every_field_of_a_record() {
     assert_eq!(defects(&event), [""; 0]);
 }
 
+/// A message: id, variables, and what they become.
+type Expected = (&'static str, &'static str, Category, Option<A>, Outcome, &'static str);
+
+const MESSAGES: &[Expected] = &[
+    ("AU2", "A&1&P", C::Authentication, Some(A::Login), Failure, "Logon failed (reason=1, type=A, method=P)"),
+    ("AU3", "SE16", C::Operation, None, Success, "Transaction SE16 started"),
+    ("AU4", "SU01&2", C::Operation, None, Failure, "Start of transaction SU01 failed (reason=2)"),
+    ("AU5", "R&0&P", C::Authentication, Some(A::Login), Success, "RFC logon successful (type=R, method=P)"),
+    (
+        "AU6",
+        "R&1&P",
+        C::Authentication,
+        Some(A::Login),
+        Failure,
+        "RFC logon failed (reason=1, type=R, method=P)",
+    ),
+    ("AU7", "TEMP", C::Account, Some(A::Create), Success, "User TEMP created"),
+    ("AU8", "TEMP", C::Account, Some(A::Delete), Success, "User TEMP deleted"),
+    ("AU9", "TEMP", C::Account, Some(A::Lock), Success, "User TEMP locked"),
+    ("AUA", "TEMP", C::Account, Some(A::Unlock), Success, "User TEMP unlocked"),
+    ("AUB", "TEMP", C::Permission, Some(A::Update), Success, "Authorisations of user TEMP changed"),
+    ("AUC", "", C::Session, Some(A::Logout), Success, "User logged off"),
+    ("AUD", "TEMP", C::Account, Some(A::Update), Success, "Master record of user TEMP changed"),
+    ("AUE", "", C::AuditLog, Some(A::Update), Success, "Audit configuration changed"),
+    ("AUF", "1&2&9&*", C::AuditLog, Some(A::Update), Success, "Audit slot 1: class 2, severity 9, user *"),
+    ("AUI", "1", C::AuditLog, Some(A::Disable), Success, "Audit slot 1 inactive"),
+    ("AUJ", "0", C::AuditLog, Some(A::Disable), Success, "Audit: active status set to 0"),
+    ("AUJ", "1", C::AuditLog, Some(A::Enable), Success, "Audit: active status set to 1"),
+    (
+        "AUM",
+        "100&TEMP",
+        C::Account,
+        Some(A::Lock),
+        Success,
+        "User TEMP in client 100 locked after wrong passwords",
+    ),
+    (
+        "AUN",
+        "100&TEMP",
+        C::Account,
+        Some(A::Unlock),
+        Success,
+        "User TEMP in client 100 unlocked after wrong passwords",
+    ),
+    ("AUP", "SE16", C::Configuration, Some(A::Lock), Success, "Transaction SE16 locked"),
+    ("AUW", "ZLIST", C::DataAccess, Some(A::Report), Success, "Report ZLIST started"),
+    ("AUX", "ZLIST&3", C::DataAccess, Some(A::Report), Failure, "Start of report ZLIST failed (reason=3)"),
+    (
+        "BU1",
+        "100&TEMP",
+        C::Authentication,
+        Some(A::Login),
+        Failure,
+        "Password check of user TEMP in client 100 failed",
+    ),
+    (
+        "CUZ",
+        "USR02&03",
+        C::DataAccess,
+        Some(A::Read),
+        Success,
+        "Table USR02 accessed through RFC, activity 03",
+    ),
+    (
+        "CUZ",
+        "USR02&02",
+        C::DataChange,
+        Some(A::Update),
+        Success,
+        "Table USR02 accessed through RFC, activity 02",
+    ),
+    ("CUZ", "USR02", C::DataAccess, None, Success, "Table USR02 accessed through RFC, activity "),
+    (
+        "DU9",
+        "USR02&03&ok",
+        C::DataAccess,
+        Some(A::Read),
+        Success,
+        "Table USR02 accessed in dialog, activity 03 (check ok)",
+    ),
+];
+
 #[test]
 fn messages_become_categories_actions_and_outcomes() {
-    use Action as A;
-    use Category as C;
-    use Outcome::{Failure, Success};
-    for (id, variables, category, action, outcome, text) in [
-        (
-            "AU2",
-            "A&1&P",
-            C::Authentication,
-            Some(A::Login),
-            Failure,
-            "Logon failed (reason=1, type=A, method=P)",
-        ),
-        ("AU3", "SE16", C::Operation, None, Success, "Transaction SE16 started"),
-        ("AU4", "SU01&2", C::Operation, None, Failure, "Start of transaction SU01 failed (reason=2)"),
-        (
-            "AU5",
-            "R&0&P",
-            C::Authentication,
-            Some(A::Login),
-            Success,
-            "RFC logon successful (type=R, method=P)",
-        ),
-        (
-            "AU6",
-            "R&1&P",
-            C::Authentication,
-            Some(A::Login),
-            Failure,
-            "RFC logon failed (reason=1, type=R, method=P)",
-        ),
-        ("AU7", "TEMP", C::Account, Some(A::Create), Success, "User TEMP created"),
-        ("AU8", "TEMP", C::Account, Some(A::Delete), Success, "User TEMP deleted"),
-        ("AU9", "TEMP", C::Account, Some(A::Lock), Success, "User TEMP locked"),
-        ("AUA", "TEMP", C::Account, Some(A::Unlock), Success, "User TEMP unlocked"),
-        ("AUB", "TEMP", C::Permission, Some(A::Update), Success, "Authorisations of user TEMP changed"),
-        ("AUC", "", C::Session, Some(A::Logout), Success, "User logged off"),
-        ("AUD", "TEMP", C::Account, Some(A::Update), Success, "Master record of user TEMP changed"),
-        ("AUE", "", C::AuditLog, Some(A::Update), Success, "Audit configuration changed"),
-        (
-            "AUF",
-            "1&2&9&*",
-            C::AuditLog,
-            Some(A::Update),
-            Success,
-            "Audit slot 1: class 2, severity 9, user *",
-        ),
-        ("AUI", "1", C::AuditLog, Some(A::Disable), Success, "Audit slot 1 inactive"),
-        ("AUJ", "0", C::AuditLog, Some(A::Disable), Success, "Audit: active status set to 0"),
-        ("AUJ", "1", C::AuditLog, Some(A::Enable), Success, "Audit: active status set to 1"),
-        (
-            "AUM",
-            "100&TEMP",
-            C::Account,
-            Some(A::Lock),
-            Success,
-            "User TEMP in client 100 locked after wrong passwords",
-        ),
-        (
-            "AUN",
-            "100&TEMP",
-            C::Account,
-            Some(A::Unlock),
-            Success,
-            "User TEMP in client 100 unlocked after wrong passwords",
-        ),
-        ("AUP", "SE16", C::Configuration, Some(A::Lock), Success, "Transaction SE16 locked"),
-        ("AUW", "ZLIST", C::DataAccess, Some(A::Report), Success, "Report ZLIST started"),
-        (
-            "AUX",
-            "ZLIST&3",
-            C::DataAccess,
-            Some(A::Report),
-            Failure,
-            "Start of report ZLIST failed (reason=3)",
-        ),
-        (
-            "BU1",
-            "100&TEMP",
-            C::Authentication,
-            Some(A::Login),
-            Failure,
-            "Password check of user TEMP in client 100 failed",
-        ),
-        (
-            "CUZ",
-            "USR02&03",
-            C::DataAccess,
-            Some(A::Read),
-            Success,
-            "Table USR02 accessed through RFC, activity 03",
-        ),
-        (
-            "CUZ",
-            "USR02&02",
-            C::DataChange,
-            Some(A::Update),
-            Success,
-            "Table USR02 accessed through RFC, activity 02",
-        ),
-        ("CUZ", "USR02", C::DataAccess, None, Success, "Table USR02 accessed through RFC, activity "),
-        (
-            "DU9",
-            "USR02&03&ok",
-            C::DataAccess,
-            Some(A::Read),
-            Success,
-            "Table USR02 accessed in dialog, activity 03 (check ok)",
-        ),
-    ] {
+    for &(id, variables, category, action, outcome, text) in MESSAGES {
         let event = message(id, variables);
         assert_eq!((event.category, event.action), (Some(category), action), "{id}");
         assert_eq!((event.outcome, event.message.as_deref()), (Some(outcome), Some(text)), "{id}");
