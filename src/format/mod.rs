@@ -8,6 +8,12 @@
 pub mod salesforce_event_log;
 pub mod salesforce_setup_audit_trail;
 pub mod shared;
+pub mod access_log;
+pub mod dataverse_audit;
+pub mod dataverse_grants;
+pub mod debezium;
+pub mod sap_security_audit_log;
+mod text;
 
 use crate::model::event::System;
 use crate::model::record::{FormatContext, Framing, Parsed, Record};
@@ -38,6 +44,13 @@ pub trait Format: Send + Sync {
 /// Every format that is built.
 pub fn shipped() -> &'static [&'static dyn Format] {
     &[&salesforce_event_log::EventLog, &salesforce_setup_audit_trail::SetupAuditTrail]
+    &[
+        &dataverse_audit::DataverseAudit,
+        &dataverse_grants::DataverseGrants,
+        &sap_security_audit_log::SapSecurityAuditLog,
+        &debezium::Debezium,
+        &access_log::AccessLogCombined,
+    ]
 }
 
 /// Formats of the design that are not built yet: a configuration that names one is told exactly that.
