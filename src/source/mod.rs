@@ -5,7 +5,7 @@
 //!   entries, so a record enters the trail once per position. A batch may hold no record at all: then it
 //!   only moves the position or carries notices.
 //! * [`Batch::retired`] names streams whose positions are no longer needed. They are forgotten in the
-//!   same commit; a stream that took another's place and the end of the old one are one step.
+//!   same commit, after [`Batch::after`] was noted (a batch may retire its own stream); a stream that took another's place and the end of the old one are one step.
 //! * A [`Notice`] is a decision about identity or a loss. It belongs into the trail, because an auditor
 //!   must be able to see what the source knew when it read on, started over, or gave up.
 //!

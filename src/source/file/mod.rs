@@ -291,6 +291,19 @@ impl FileSource {
                 continue;
             };
             let gone = position.gone;
+            let inode = (position.identity.dev, position.identity.ino);
+            // Two positions of one inode: the process died between the end of one and the other's start.
+            if let Some(other) = self.by_inode.get(&inode).copied() {
+                let age = |identity: &identity::Identity, generation| (identity.born, generation);
+                let known = self.streams.get(&other).map(|one| age(&one.identity, one.generation));
+                if known > Some(age(&position.identity, position.generation)) {
+                    let mut stream = Stream::resumed(id.clone(), position, now);
+                    stream.retires.push(id.clone());
+                    self.retired.push(stream);
+                    continue;
+                }
+                self.replaced(other);
+            }
             let serial = self.add(Stream::resumed(id.clone(), position, now));
             if gone {
                 self.absent.push_back(serial);
@@ -419,7 +432,7 @@ impl FileSource {
                 read
             }
             Ok(Turned::Changed) => {
-                self.changed(serial, now);
+                self.changed(serial, now, batches);
                 0
             }
             Err(error) => {

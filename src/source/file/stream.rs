@@ -231,13 +231,13 @@ impl Stream {
 
     /// Continues another stream's reading in this file, which holds the same bytes.
     pub fn take_over(&mut self, other: &mut Stream) {
-        self.id.clone_from(&other.id);
+        let id = std::mem::replace(&mut self.id, other.id.clone());
         (self.generation, self.offset) = (other.generation, other.offset);
         (self.head, self.before) = (other.head, other.before);
         (self.start, self.header, self.long) = (None, Header::Unknown, None);
         (self.verified, self.rotated, self.held) = (false, true, false);
         self.notices.clear();
-        self.retires.clear();
+        self.retires = vec![id];
     }
 
     /// One turn. `file` is this stream's open file.
@@ -360,7 +360,9 @@ impl Stream {
         if self.head.len >= WINDOW || size <= self.head.len as u64 {
             return Ok(true);
         }
-        let head = read_at(file, 0, WINDOW)?;
+        let mut head = read_at(file, 0, WINDOW)?;
+        // NUL bytes at the end may be room made in advance, which the writer will fill.
+        head.truncate(head.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1));
         if self.head.len > 0 && !self.head.is_head_of(&shared.matching, &head) {
             return Ok(false);
         }

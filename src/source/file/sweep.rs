@@ -14,10 +14,11 @@
 
 use super::glob::Found;
 use super::identity::{Identity, Look, Mark, WINDOW, open_regular, path_mac, read_at, read_window};
+use super::position::stream_id;
 use super::stream::Stream;
 use super::{ABSENT, FileSource, Mode, QUIET, SWEEP_WHILE_BUSY, StartAt, has_name};
-use crate::source::{Fact, Notice};
-use std::collections::{BTreeMap, HashMap};
+use crate::source::{Batch, Fact, Notice};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::{DirEntryExt, MetadataExt};
@@ -83,8 +84,12 @@ impl FileSource {
         self.sweep_unlisted(complete, mode, now, &mut order);
         self.enqueue(order);
         let mut order = Vec::new();
+        let mut ids: HashSet<String> = HashSet::new();
+        if !fresh.is_empty() {
+            ids.extend(self.streams.values().chain(&self.retired).map(|stream| stream.id.clone()));
+        }
         for file in fresh {
-            self.begin(&file, mode, now, &mut order, &mut troubles);
+            self.begin(&file, mode, now, &mut ids, &mut order, &mut troubles);
         }
         self.enqueue(order);
         self.note_troubles(troubles);
@@ -279,7 +284,7 @@ impl FileSource {
     }
 
     /// Another file has this stream's inode.
-    fn replaced(&mut self, serial: u64) {
+    pub(super) fn replaced(&mut self, serial: u64) {
         let Some(mut stream) = self.remove(serial) else { return };
         // What was unread when it went has been reported then.
         let unread = if stream.gone { 0 } else { stream.unread() };
@@ -332,6 +337,7 @@ impl FileSource {
         file: &Matched,
         mode: Mode,
         now: Instant,
+        ids: &mut HashSet<String>,
         order: &mut Vec<(Option<SystemTime>, u64)>,
         troubles: &mut BTreeMap<PathBuf, String>,
     ) {
@@ -353,9 +359,9 @@ impl FileSource {
             return; // Renamed over since it was listed; the next sweep sees it as it is.
         }
         let mut stream = Stream::new(identity, 0, path.clone(), path_mac(&self.shared.matching, path), now);
-        while self.streams.values().any(|other| other.id == stream.id) {
+        while !ids.insert(stream.id.clone()) {
             stream.generation += 1;
-            stream.id = super::position::stream_id(&identity, stream.generation);
+            stream.id = stream_id(&identity, stream.generation);
         }
         stream.end = meta.len();
         if self.first_start && self.start_at == StartAt::End {
@@ -392,7 +398,7 @@ impl FileSource {
     }
 
     /// What had been read of a stream is no longer there.
-    pub(super) fn changed(&mut self, serial: u64, now: Instant) {
+    pub(super) fn changed(&mut self, serial: u64, now: Instant, batches: &mut Vec<Batch>) {
         let copy = self.find_copy(serial);
         let Some(stream) = self.streams.get_mut(&serial) else { return };
         let size = stream.look.map_or(0, |look| look.size);
@@ -412,14 +418,15 @@ impl FileSource {
         stream.next_generation();
         stream.quiet_since = now;
         stream.due = true;
-        if former.is_some() {
-            stream.retires.pop();
-        }
-        self.noted.insert(serial);
-        if let (Some(copy), Some(former)) = (copy, &mut former) {
-            self.continue_in(copy, former);
-        }
         self.due.push_back(serial);
+        self.noted.insert(serial);
+        let (Some(copy), Some(former)) = (copy, &mut former) else { return };
+        stream.retires.pop();
+        // The copy first: should only one of the two be committed, the truncated file is met as a new one.
+        self.continue_in(copy, former);
+        for one in [copy, serial] {
+            batches.extend(self.streams.get_mut(&one).map(|stream| stream.report(&self.shared)));
+        }
     }
 
     /// Lets a copy continue the stream whose file was truncated.
@@ -431,7 +438,6 @@ impl FileSource {
             to: stream.file.to_string(),
             at: stream.offset,
         });
-        self.noted.insert(copy);
         if !std::mem::replace(&mut stream.due, true) {
             self.due.push_back(copy);
         }
