@@ -22,6 +22,7 @@ pub mod glob;
 pub mod watch;
 
 mod frame;
+mod hole;
 mod identity;
 mod long;
 mod position;
@@ -314,6 +315,13 @@ impl FileSource {
     /// Uses another key for the digests of raw bytes from now on.
     pub fn set_raw_key(&mut self, key: Key) {
         self.shared.raw = key;
+        for (serial, stream) in &mut self.streams {
+            let queued = stream.due;
+            stream.restart_long();
+            if stream.due && !queued {
+                self.due.push_back(*serial);
+            }
+        }
     }
 
     /// Reads on, about as many bytes as the budget allows.
@@ -421,9 +429,10 @@ impl FileSource {
                 }
                 stream.finish &= more;
                 self.noted.insert(serial);
+                let read = read.max(batch.as_ref().map_or(0, |batch| batch.bytes_read));
                 if let Some(batch) = batch {
                     stream.quiet_since = now;
-                    batches.push(batch);
+                    batches.push(*batch);
                 }
                 stream.due = more;
                 if more {

@@ -10,7 +10,8 @@
 //! if the file has grown past the offset again.
 
 use super::frame::{self, Cut, Scan, unit};
-use super::identity::{Identity, Look, Mark, WINDOW, next_data, read_at, read_window};
+use super::hole::zeros;
+use super::identity::{Identity, Look, Mark, WINDOW, read_at, read_window};
 use super::long::{KEPT, Long, carriage_return, whole_units};
 use super::position::{Position, stream_id};
 use super::text::{Start, decode, decode_one, start_of};
@@ -25,9 +26,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-/// So many NUL bytes where a record should start are a hole and no record.
-const HOLE: usize = 32;
-
 /// What is known about a CSV file's header.
 #[derive(Clone, Debug, Default)]
 pub(super) enum Header {
@@ -41,7 +39,7 @@ pub(super) enum Header {
 #[derive(Debug)]
 pub(super) enum Turned {
     /// So many bytes were read; `more`: another turn may find something.
-    Went { read: u64, more: bool, batch: Option<Batch> },
+    Went { read: u64, more: bool, batch: Option<Box<Batch>> },
     /// What had been read is no longer there: truncated, or another file.
     Changed,
 }
@@ -81,9 +79,9 @@ pub(super) struct Stream {
     pub retires: Vec<String>,
     /// In [`Mode::Once`], the size when the sweep looked.
     pub until: u64,
-    encoding: Encoding,
+    pub encoding: Encoding,
     /// Length of the byte order mark; `None` before the first bytes were seen.
-    start: Option<u64>,
+    pub start: Option<u64>,
     header: Header,
     long: Option<Box<Long>>,
 }
@@ -201,6 +199,11 @@ impl Stream {
         (self.look, self.verified, self.compressed, self.finish) = (None, true, false, false);
     }
 
+    /// Follows a long record from its start again, for another key.
+    pub fn restart_long(&mut self) {
+        self.due |= self.long.take().is_some();
+    }
+
     /// A stream at the same place, to be continued in another file.
     pub fn clone_position(&self, now: Instant) -> Stream {
         let mut clone = Stream::resumed(self.id.clone(), self.position(), now);
@@ -278,7 +281,7 @@ impl Stream {
         } else {
             self.cut(shared, file, piece)?
         };
-        Ok(Turned::Went { read, more, batch })
+        Ok(Turned::Went { read, more, batch: batch.map(Box::new) })
     }
 
     /// Learns encoding and header; false when the first bytes are not there yet or say not to read on.
@@ -393,44 +396,6 @@ impl Stream {
         Ok((true, Some(self.emit_fragment(shared, &window, buffer))))
     }
 
-    /// Passes over NUL bytes where a record should start, once something else stands behind them.
-    ///
-    /// `Some(None)`: all NUL so far, read on behind them.
-    fn skip_hole(&mut self, shared: &Shared, file: &File, piece: &mut Piece) -> Option<Option<Batch>> {
-        if matches!(shared.framing, Framing::Fixed(_)) || unit(self.encoding) > 1 {
-            return None;
-        }
-        if piece.buffer.first() != Some(&0) {
-            return None;
-        }
-        let mut length = piece.buffer.iter().take_while(|byte| **byte == 0).count() as u64;
-        if length < HOLE as u64 {
-            return None;
-        }
-        if length == piece.buffer.len() as u64 {
-            if !piece.full && !piece.last {
-                // A preallocated tail: the writer will put its records there.
-                piece.buffer.clear();
-                return None;
-            }
-            if piece.full {
-                length = zeros(file, self.offset + length, shared.read_size, self.end)? - self.offset;
-            }
-        }
-        let (from, to) = (self.offset, self.offset + length);
-        let nul = [0; WINDOW];
-        let newer = nul.get(..usize::try_from(length).map_or(WINDOW, |length| length.min(WINDOW)));
-        self.before = Mark::before(&shared.matching, &piece.window, newer.unwrap_or_default());
-        if self.start == Some(from) {
-            self.start = Some(to); // The header, if any, stands behind the hole.
-        }
-        self.offset = to;
-        self.note(Fact::Hole { from, to });
-        let mut batch = self.report(shared);
-        batch.bytes_read = length;
-        Some(Some(batch))
-    }
-
     fn advance(&mut self, shared: &Shared, window: &[u8], bytes: &[u8], length: u64) {
         self.before = Mark::before(&shared.matching, window, bytes);
         self.offset += length;
@@ -523,7 +488,7 @@ impl Stream {
         let Some(mut long) = self.long.take() else { return Ok((false, None)) };
         let unit = unit(self.encoding);
         let Piece { mut buffer, window, full, last } = piece;
-        if buffer.len() % unit != 0 && !(last && !full) {
+        if buffer.len() % unit != 0 && (full || !last) {
             buffer.pop();
         }
         let end = long.scan.end(&frame::narrow(self.encoding, &buffer)).map(|end| end * unit);
@@ -619,28 +584,12 @@ impl Stream {
 }
 
 /// What one read brought, and what is known about it.
-struct Piece {
-    buffer: Vec<u8>,
+pub(super) struct Piece {
+    pub buffer: Vec<u8>,
     /// The checked bytes before the offset.
-    window: Vec<u8>,
+    pub window: Vec<u8>,
     /// There may be more behind it.
-    full: bool,
+    pub full: bool,
     /// Nothing will follow it.
-    last: bool,
-}
-
-/// The first byte from `position` on that is not NUL, if there is one.
-fn zeros(file: &File, mut position: u64, read_size: usize, end: u64) -> Option<u64> {
-    while position < end {
-        position = next_data(file, position)?.max(position);
-        let bytes = read_at(file, position, read_size).ok()?;
-        if bytes.is_empty() {
-            return None;
-        }
-        match bytes.iter().position(|byte| *byte != 0) {
-            Some(at) => return Some(position + at as u64),
-            None => position += bytes.len() as u64,
-        }
-    }
-    None
+    pub last: bool,
 }

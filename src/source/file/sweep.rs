@@ -30,7 +30,7 @@ use std::time::{Duration, Instant, SystemTime};
 /// until it was quiet for so long.
 const COPY_QUIET: Duration = Duration::from_secs(2);
 
-/// With fewer bytes read than this, an equal beginning is no sign of a copy.
+/// With fewer bytes read than this, an equal beginning is no sign of a copy with an unlike name.
 const COPY_EVIDENCE: u64 = 256;
 
 /// A sweep that takes longer than this is not repeated at every hint.
@@ -384,15 +384,10 @@ impl FileSource {
     /// Whether a new file begins like a known one whose name it extends.
     fn may_be_copy(&self, file: &File, path: &Path) -> bool {
         let Ok(head) = read_at(file, 0, WINDOW) else { return false };
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
         self.streams.values().any(|other| {
-            let original = other.path.file_name().unwrap_or_default().to_string_lossy();
-            let stem = original.split('.').find(|part| !part.is_empty()).unwrap_or_default();
-            other.offset >= COPY_EVIDENCE
+            other.offset > 0
                 && !other.gone
-                && other.path.parent() == path.parent()
-                && !stem.is_empty()
-                && name.trim_start_matches('.').starts_with(stem)
+                && extends_name(path, &other.path)
                 && other.head.is_head_of(&self.shared.matching, &head)
         })
     }
@@ -445,7 +440,7 @@ impl FileSource {
 
     /// A new file, nothing of it read, that holds what was read of the given stream.
     fn find_copy(&self, serial: u64) -> Option<u64> {
-        let original = self.streams.get(&serial).filter(|stream| stream.offset >= COPY_EVIDENCE)?;
+        let original = self.streams.get(&serial).filter(|stream| stream.offset > 0)?;
         let key = &self.shared.matching;
         let holds = |stream: &Stream| -> Option<bool> {
             let (file, _) = open_regular(&stream.path).ok()?;
@@ -455,7 +450,11 @@ impl FileSource {
             Some(original.head.is_head_of(key, &head) && Mark::before(key, &[], &window) == original.before)
         };
         let untouched = self.streams.iter().filter(|(other, stream)| {
-            **other != serial && stream.is_untouched() && stream.end >= original.offset && stream.listed
+            **other != serial
+                && stream.is_untouched()
+                && stream.end >= original.offset
+                && stream.listed
+                && (original.offset >= COPY_EVIDENCE || extends_name(&stream.path, &original.path))
         });
         let mut untouched = untouched.filter(|(_, stream)| holds(stream) == Some(true));
         untouched.next().map(|(serial, _)| *serial)
@@ -475,6 +474,14 @@ impl FileSource {
         }
         self.troubles = troubles;
     }
+}
+
+/// Whether a name in the same folder is the other with something added, as rotation makes them.
+fn extends_name(path: &Path, original: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let original_name = original.file_name().unwrap_or_default().to_string_lossy();
+    let stem = original_name.split('.').find(|part| !part.is_empty()).unwrap_or_default();
+    path.parent() == original.parent() && !stem.is_empty() && name.trim_start_matches('.').starts_with(stem)
 }
 
 /// The regular files among the paths found, by inode.

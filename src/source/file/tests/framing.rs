@@ -280,3 +280,53 @@ fn the_end_is_taken_only_in_final_mode() {
     assert_eq!(bench.last_record().1.defects(), [DefectCode::Unterminated]);
     assert!(bench.source.rest().is_empty());
 }
+
+#[test]
+#[ignore = "measures"]
+fn speed() {
+    for (name, framing, mib) in
+        [("line", Framing::Line, 400), ("csv", Framing::Csv, 400), ("long", Framing::Line, 200)]
+    {
+        let mut bench = Bench::new("a.log", framing);
+        let line = if name == "csv" {
+            format!("{}\n", vec!["\"0123456789abcd\""; 20].join(","))
+        } else {
+            format!("{{\"a\":\"{}\"}}\n", "x".repeat(320))
+        };
+        let block = if name == "long" { "x".repeat(1 << 20) } else { line.repeat((1 << 20) / line.len()) };
+        let mut file = fs::File::create(bench.path("a.log")).unwrap();
+        for _ in 0..mib {
+            file.write_all(block.as_bytes()).unwrap();
+        }
+        if name == "long" {
+            file.write_all(b"\n").unwrap();
+        }
+        let hwm = || {
+            fs::read_to_string("/proc/self/status")
+                .unwrap()
+                .lines()
+                .find(|l| l.starts_with("VmHWM"))
+                .unwrap()
+                .to_owned()
+        };
+        println!("before {}", hwm());
+        let began = Instant::now();
+        let (mut bytes, mut records) = (0, 0);
+        loop {
+            let polled = bench.source.poll(Mode::Once, 4 << 20);
+            for batch in &polled.batches {
+                bytes += batch.bytes_read;
+                records += batch.records.len();
+            }
+            if polled.idle {
+                break;
+            }
+        }
+        let took = began.elapsed();
+        println!(
+            "{name}: {bytes} bytes {records} records {took:?} {:.2} GB/s {}",
+            bytes as f64 / took.as_secs_f64() / 1e9,
+            hwm()
+        );
+    }
+}
