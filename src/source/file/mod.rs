@@ -1,0 +1,553 @@
+//! Files that grow, rotate and vanish, read once and completely.
+//!
+//! * **Truth is polling.** [`FileSource::poll`] looks at the file system itself; [`watch::Watch`] only
+//!   says when looking early is worth it.
+//! * **A stream is a file in one generation**, not a path. It is known by device, inode, birth and keyed
+//!   digests of its head and of the bytes before the read position ([`identity`]), so a renamed file is
+//!   not read twice and a truncated or reused one is not taken for its predecessor.
+//! * **The position names the first incomplete record.** What a batch returned is exactly what lies
+//!   between the position before and [`Batch::after`](super::Batch::after), all in raw bytes.
+//! * **Nothing is dropped silently**: every decision about identity and every loss is a
+//!   [`Notice`](super::Notice) that travels with the position that it explains.
+//! * A file is never mapped into memory (a truncation would kill the process), never written, and only
+//!   regular files are opened. Folders in [`Options::exclude`] are never read.
+//! * Memory is bounded by the budget of a poll, whatever the length of a line.
+//!
+//! Life of a file that is rotated away: its handle stays open and is read to its end, and on, until the
+//! file was quiet for [`QUIET`]; then a last record without terminator is taken as it is and the handle
+//! closed. Its position is kept as long as the file is found in its folder, and for the last
+//! [`ABSENT`] files that vanished, in case a file system comes back.
+
+pub mod glob;
+pub mod watch;
+
+mod frame;
+mod hole;
+mod identity;
+mod long;
+mod position;
+mod stream;
+mod sweep;
+mod text;
+
+#[cfg(test)]
+mod tests;
+
+use super::{Batch, Fact, Notice};
+use crate::model::Key;
+use crate::model::record::{Encoding, Framing};
+use glob::Glob;
+use identity::{WINDOW, open_regular};
+use position::{Position, STARTED};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+use stream::{Header, Stream, Turned};
+
+/// Default of [`Options::max_record`].
+pub const MAX_RECORD: usize = 16 * 1024 * 1024;
+/// Default of [`Options::read_size`].
+pub const READ_SIZE: usize = 512 * 1024;
+/// At most so many files are open at a time; the least recently used ones are closed and found again.
+pub const OPEN_FILES: usize = 512;
+/// A rotated file that did not change for so long is done.
+pub const QUIET: Duration = Duration::from_secs(60);
+/// Positions of so many vanished files are kept.
+pub const ABSENT: usize = 1024;
+/// While there is much to read, the file system is looked over once in this time.
+const SWEEP_WHILE_BUSY: Duration = Duration::from_secs(1);
+
+/// Where the files are and how they are read.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The source's name.
+    pub name: String,
+    /// Path patterns, see [`glob`].
+    pub paths: Vec<String>,
+    /// How bytes fall into records.
+    pub framing: Framing,
+    /// How bytes encode text, unless a byte order mark says otherwise.
+    pub encoding: Encoding,
+    /// Where to start with files that are there at the first start.
+    pub start_at: StartAt,
+    /// Longer records (raw bytes) are kept only in part.
+    pub max_record: usize,
+    /// Bytes read from one file in one turn.
+    pub read_size: usize,
+    /// Files and folders that are never read: our own state, the outboxes.
+    pub exclude: Vec<PathBuf>,
+    /// The key of file identity; it is not rotated.
+    pub matching_key: Key,
+    /// The key of [`RawRecord::raw_mac`](super::RawRecord::raw_mac).
+    pub raw_key: Key,
+}
+
+/// Where to start with files that are there at the very first start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum StartAt {
+    /// Read them from their beginning.
+    #[default]
+    Beginning,
+    /// Only what is added from now on.
+    End,
+}
+
+/// How far a poll goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The daemon: files grow, the last incomplete record waits.
+    Follow,
+    /// To the end that files have when they are first looked at; the last incomplete record stays.
+    Once,
+    /// As once, and the last incomplete record is taken with the defect `unterminated`.
+    Final,
+}
+
+/// Why a source cannot be made.
+#[derive(Debug)]
+pub struct Error(String);
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// What a poll returned.
+#[derive(Debug, Default)]
+pub struct Polled {
+    /// Batches; those of one stream in order.
+    pub batches: Vec<Batch>,
+    /// Nothing is left to read now: wait before polling again. In `Once` and `Final`, done.
+    pub idle: bool,
+    /// What concerns no stream.
+    pub notices: Vec<Notice>,
+}
+
+/// How far behind the source is.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Lag {
+    /// Known bytes not handed out.
+    pub bytes: u64,
+    /// Files that have some.
+    pub files: u64,
+    /// When the least recently written of these files was written.
+    pub oldest_unread: Option<SystemTime>,
+}
+
+/// An incomplete record at a file's end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rest {
+    /// The file.
+    pub file: Arc<str>,
+    /// Where the record starts.
+    pub offset: u64,
+    /// How much of it is there.
+    pub bytes: u64,
+}
+
+/// What all streams of a source share.
+#[derive(Debug)]
+struct Shared {
+    name: Arc<str>,
+    framing: Framing,
+    encoding: Encoding,
+    max_record: usize,
+    read_size: usize,
+    /// Bytes that one fixed record may take; 0 for other framings.
+    fixed_size: usize,
+    matching: Key,
+    raw: Key,
+    /// The last header seen: files of one feed mostly have the same one, and share it.
+    header: std::sync::Mutex<Option<Arc<[String]>>>,
+}
+
+impl Shared {
+    /// The names in a header record.
+    fn header_of(&self, text: &str) -> Header {
+        let mut reader =
+            csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
+        let Some(Ok(record)) = reader.records().next() else { return Header::None };
+        let mut last = self.header.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(names) = last.as_ref()
+            && names.iter().map(String::as_str).eq(record.iter())
+        {
+            return Header::Names(names.clone());
+        }
+        let names: Arc<[String]> = record.iter().map(str::to_owned).collect();
+        *last = Some(names.clone());
+        Header::Names(names)
+    }
+}
+
+/// The files of one configured source.
+pub struct FileSource {
+    shared: Shared,
+    globs: Vec<Glob>,
+    exclude: Vec<PathBuf>,
+    start_at: StartAt,
+    /// No position of this source was ever committed.
+    first_start: bool,
+    streams: BTreeMap<u64, Stream>,
+    by_inode: HashMap<(u64, u64), u64>,
+    next_serial: u64,
+    handles: HashMap<u64, File>,
+    /// Handles by last use, oldest first; entries of later used ones are stale and skipped.
+    uses: VecDeque<(u64, u64)>,
+    clock: u64,
+    due: VecDeque<u64>,
+    absent: VecDeque<u64>,
+    /// Streams with something to report, though they may have nothing to read.
+    noted: BTreeSet<u64>,
+    folders: Vec<PathBuf>,
+    troubles: BTreeMap<PathBuf, String>,
+    swept: Option<(Instant, Duration)>,
+    notices: Vec<Notice>,
+    /// Positions of streams that ended without a successor, to be forgotten with the next report.
+    retired: Vec<Stream>,
+}
+
+impl FileSource {
+    /// Checks the options. Nothing is read yet.
+    pub fn new(options: Options) -> Result<FileSource, Error> {
+        let globs = options.paths.iter().map(|path| Glob::parse(path)).collect::<Result<Vec<_>, _>>();
+        let globs = globs.map_err(Error)?;
+        if globs.is_empty() {
+            return Err(Error("`paths` is empty: name at least one file or pattern".to_owned()));
+        }
+        if options.max_record == 0 {
+            return Err(Error("`max_record` must be at least 1".to_owned()));
+        }
+        let fixed_size = match options.framing {
+            Framing::Fixed(0) => {
+                return Err(Error("fixed records must have at least 1 character".to_owned()));
+            }
+            // A character takes at most four bytes in UTF-8.
+            Framing::Fixed(characters) => characters.saturating_mul(4),
+            Framing::Line | Framing::Csv => 0,
+        };
+        if fixed_size > options.max_record.saturating_mul(4) {
+            return Err(Error("fixed records are longer than `max_record`".to_owned()));
+        }
+        Ok(FileSource {
+            shared: Shared {
+                name: Arc::from(options.name),
+                framing: options.framing,
+                encoding: options.encoding,
+                max_record: options.max_record,
+                read_size: options.read_size.max(WINDOW),
+                fixed_size,
+                matching: options.matching_key,
+                raw: options.raw_key,
+                header: std::sync::Mutex::new(None),
+            },
+            globs,
+            exclude: options.exclude,
+            start_at: options.start_at,
+            first_start: true,
+            streams: BTreeMap::new(),
+            by_inode: HashMap::new(),
+            next_serial: 0,
+            handles: HashMap::new(),
+            uses: VecDeque::new(),
+            clock: 0,
+            due: VecDeque::new(),
+            absent: VecDeque::new(),
+            noted: BTreeSet::new(),
+            folders: Vec::new(),
+            troubles: BTreeMap::new(),
+            swept: None,
+            notices: Vec::new(),
+            retired: Vec::new(),
+        })
+    }
+
+    /// Takes the positions of the trail, by stream id. Call it once, before the first poll; an empty map
+    /// means that this is the first start ever.
+    pub fn resume(&mut self, positions: &BTreeMap<String, Value>) {
+        let now = Instant::now();
+        self.first_start = self.first_start && positions.is_empty();
+        for (id, value) in positions {
+            if id == STARTED {
+                continue;
+            }
+            let Some(position) = Position::parse(value) else {
+                self.notices.push(Notice {
+                    stream: Some(id.clone()),
+                    file: Arc::from(value.get("path").and_then(Value::as_str).unwrap_or_default()),
+                    fact: Fact::GapPossible {
+                        why: "its position in the trail is damaged, the file is read from its beginning",
+                        from: 0,
+                        to: None,
+                    },
+                });
+                continue;
+            };
+            let gone = position.gone;
+            let inode = (position.identity.dev, position.identity.ino);
+            // Two positions of one inode: the process died between the end of one and the other's start.
+            if let Some(other) = self.by_inode.get(&inode).copied() {
+                let age = |identity: &identity::Identity, generation| (identity.born, generation);
+                let known = self.streams.get(&other).map(|one| age(&one.identity, one.generation));
+                if known > Some(age(&position.identity, position.generation)) {
+                    let mut stream = Stream::resumed(id.clone(), position, now);
+                    stream.retires.push(id.clone());
+                    self.retired.push(stream);
+                    continue;
+                }
+                self.replaced(other);
+            }
+            let serial = self.add(Stream::resumed(id.clone(), position, now));
+            if gone {
+                self.absent.push_back(serial);
+            }
+        }
+    }
+
+    /// Uses another key for the digests of raw bytes from now on.
+    pub fn set_raw_key(&mut self, key: Key) {
+        self.shared.raw = key;
+        for (serial, stream) in &mut self.streams {
+            let queued = stream.due;
+            stream.restart_long();
+            if stream.due && !queued {
+                self.due.push_back(*serial);
+            }
+        }
+    }
+
+    /// Reads on, about as many bytes as the budget allows.
+    pub fn poll(&mut self, mode: Mode, budget: u64) -> Polled {
+        self.poll_at(mode, budget, Instant::now())
+    }
+
+    /// [`FileSource::poll`] at a given moment.
+    pub fn poll_at(&mut self, mode: Mode, budget: u64, now: Instant) -> Polled {
+        let mut polled = Polled::default();
+        if self.first_start && self.start_at == StartAt::End && self.swept.is_none() {
+            polled.batches.push(self.started());
+        }
+        if self.sweep_is_due(mode, now) {
+            self.sweep(mode, now);
+        }
+        let mut left = budget;
+        while let Some(serial) = self.due.pop_front() {
+            let read = self.turn(serial, mode, now, &mut polled.batches);
+            left = left.saturating_sub(read.max(1));
+            if left == 0 {
+                break;
+            }
+        }
+        self.report(&mut polled);
+        polled.idle = self.due.is_empty();
+        polled
+    }
+
+    /// Folders to be watched for hints, after the last sweep.
+    pub fn folders(&self) -> &[PathBuf] {
+        &self.folders
+    }
+
+    /// How far behind the source is, as of the last sweep.
+    pub fn lag(&self) -> Lag {
+        let mut lag = Lag::default();
+        for stream in self.streams.values().filter(|stream| !stream.gone) {
+            let unread = stream.unread();
+            if unread > 0 {
+                lag.bytes += unread;
+                lag.files += 1;
+                lag.oldest_unread = match (lag.oldest_unread, stream.modified) {
+                    (Some(one), Some(two)) => Some(one.min(two)),
+                    (one, two) => one.or(two),
+                };
+            }
+        }
+        lag
+    }
+
+    /// Incomplete records at the ends of files: what [`Mode::Once`] left.
+    pub fn rest(&self) -> Vec<Rest> {
+        let streams = self.streams.values().filter(|stream| !stream.gone && stream.unread() > 0);
+        streams
+            .map(|stream| Rest { file: stream.file.clone(), offset: stream.offset, bytes: stream.unread() })
+            .collect()
+    }
+
+    fn add(&mut self, stream: Stream) -> u64 {
+        let serial = self.next_serial;
+        self.next_serial += 1;
+        self.by_inode.insert((stream.identity.dev, stream.identity.ino), serial);
+        self.streams.insert(serial, stream);
+        serial
+    }
+
+    /// Says in the trail that the first start is over, so that a later one does not skip again.
+    fn started(&self) -> Batch {
+        Batch {
+            source: self.shared.name.clone(),
+            stream: STARTED.to_owned(),
+            file: Arc::from(""),
+            header: None,
+            text: String::new(),
+            records: Vec::new(),
+            blank: 0,
+            raw_key: self.shared.raw.number(),
+            after: Value::Bool(true),
+            bytes_read: 0,
+            retired: Vec::new(),
+            notices: Vec::new(),
+        }
+    }
+
+    /// One turn of one stream; returns the bytes read.
+    fn turn(&mut self, serial: u64, mode: Mode, now: Instant, batches: &mut Vec<Batch>) -> u64 {
+        if let Err(error) = self.open(serial) {
+            self.trouble(serial, &error);
+            return 0;
+        }
+        let Some(stream) = self.streams.get_mut(&serial) else { return 0 };
+        let Some(file) = self.handles.get(&serial) else {
+            stream.due = false;
+            return 0;
+        };
+        match stream.turn(&self.shared, file, mode) {
+            Ok(Turned::Went { read, more, batch }) => {
+                if std::mem::take(&mut stream.trouble) {
+                    stream.note(Fact::Readable);
+                }
+                if std::mem::take(&mut stream.gone) {
+                    stream.note(Fact::Returned);
+                    self.absent.retain(|absent| *absent != serial);
+                }
+                stream.finish &= more;
+                self.noted.insert(serial);
+                let read = read.max(batch.as_ref().map_or(0, |batch| batch.bytes_read));
+                if let Some(batch) = batch {
+                    stream.quiet_since = now;
+                    batches.push(*batch);
+                }
+                stream.due = more;
+                if more {
+                    self.due.push_back(serial);
+                }
+                read
+            }
+            Ok(Turned::Changed) => {
+                self.changed(serial, now, batches);
+                0
+            }
+            Err(error) => {
+                self.handles.remove(&serial);
+                self.trouble(serial, &error);
+                0
+            }
+        }
+    }
+
+    /// Makes sure that the stream's file is open.
+    fn open(&mut self, serial: u64) -> io::Result<()> {
+        self.clock += 1;
+        let Some(stream) = self.streams.get_mut(&serial) else { return Ok(()) };
+        stream.used = self.clock;
+        self.uses.push_back((serial, self.clock));
+        if self.handles.contains_key(&serial) {
+            self.forget_stale_uses();
+            return Ok(());
+        }
+        let path = stream.path.clone();
+        let wanted = (stream.identity.dev, stream.identity.ino);
+        while self.handles.len() >= OPEN_FILES && self.close_one() {}
+        let (file, meta) = match open_regular(&path) {
+            // Others may have used up what the process is allowed.
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) => {
+                self.close_one();
+                open_regular(&path)?
+            }
+            opened => opened?,
+        };
+        // Renamed since the sweep: the next one finds it.
+        if (identity::Identity::of(&meta).dev, identity::Identity::of(&meta).ino) == wanted {
+            self.handles.insert(serial, file);
+        }
+        Ok(())
+    }
+
+    /// Closes the handle that was not used for the longest time. A file without a name is kept open: it
+    /// could not be found again.
+    fn close_one(&mut self) -> bool {
+        let mut tries = self.uses.len();
+        while let Some((serial, used)) = self.uses.pop_front() {
+            if self.is_current(serial, used) {
+                if self.handles.get(&serial).is_some_and(has_name) {
+                    self.handles.remove(&serial);
+                    return true;
+                }
+                self.uses.push_back((serial, used));
+            }
+            tries = tries.saturating_sub(1);
+            if tries == 0 {
+                break;
+            }
+        }
+        false
+    }
+
+    fn is_current(&self, serial: u64, used: u64) -> bool {
+        self.handles.contains_key(&serial) && self.streams.get(&serial).is_some_and(|one| one.used == used)
+    }
+
+    fn forget_stale_uses(&mut self) {
+        if self.uses.len() > 4 * OPEN_FILES {
+            let mut uses = std::mem::take(&mut self.uses);
+            uses.retain(|(serial, used)| self.is_current(*serial, *used));
+            self.uses = uses;
+        }
+    }
+
+    /// Says once that a file cannot be read; every sweep tries again.
+    fn trouble(&mut self, serial: u64, error: &io::Error) {
+        let Some(stream) = self.streams.get_mut(&serial) else { return };
+        stream.due = false;
+        stream.look = None;
+        // A file that is not there is the next sweep's business.
+        if error.kind() != io::ErrorKind::NotFound && !std::mem::replace(&mut stream.trouble, true) {
+            stream.note(Fact::Unreadable { why: error.to_string() });
+            self.noted.insert(serial);
+        }
+    }
+
+    /// Hands out what is to be recorded and found no batch to travel with.
+    fn report(&mut self, polled: &mut Polled) {
+        for serial in std::mem::take(&mut self.noted) {
+            if let Some(stream) = self.streams.get_mut(&serial)
+                && (!stream.notices.is_empty() || !stream.retires.is_empty())
+            {
+                polled.batches.push(stream.report(&self.shared));
+            }
+        }
+        for mut stream in std::mem::take(&mut self.retired) {
+            polled.batches.push(stream.report(&self.shared));
+        }
+        polled.notices.append(&mut self.notices);
+    }
+
+    fn is_excluded(&self, path: &Path) -> bool {
+        let Ok(real) = path.canonicalize() else { return false };
+        self.exclude.iter().any(|folder| {
+            folder.canonicalize().map_or_else(|_| real.starts_with(folder), |folder| real.starts_with(folder))
+        })
+    }
+}
+
+/// Whether a file has a name left in its file system.
+fn has_name(file: &File) -> bool {
+    file.metadata().is_ok_and(|meta| meta.nlink() > 0)
+}

@@ -1,0 +1,172 @@
+//! A stream's position as a JSON value, the way it is written into the trail.
+//!
+//! | member | meaning |
+//! |---|---|
+//! | `dev`, `ino` | device and inode |
+//! | `born` | birth of the inode in nanoseconds since 1970, where known |
+//! | `generation` | how often this inode's content was replaced |
+//! | `path`, `path_mac` | where the file was last found, for people; its keyed digest |
+//! | `offset` | first byte of the first record not yet handed out |
+//! | `end` | size when last looked at |
+//! | `head`, `before` | `{len, mac}` of the first bytes, and of those before `offset` |
+//! | `rotated`, `gone` | present and `true` when so |
+//!
+//! Everything that goes into the trail passes a mask that replaces what looks like a card number. A
+//! digest in hexadecimal digits can look so by accident and would come back useless, so digests, and
+//! integers beyond 2⁵³−1, are written in the sixteen letters `a` to `p`. Only `path` can be masked, and
+//! nothing depends on it.
+
+use super::identity::{Identity, Mark, WINDOW};
+use crate::model::Hash;
+use crate::model::json::MAX_INTEGER;
+use serde_json::{Map, Value};
+
+/// The stream under this id says that the source has been started before.
+pub(super) const STARTED: &str = "started";
+
+/// Everything that resuming a stream needs.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Position {
+    pub identity: Identity,
+    pub generation: u64,
+    pub path: String,
+    pub path_mac: Hash,
+    pub offset: u64,
+    pub end: u64,
+    pub head: Mark,
+    pub before: Mark,
+    pub rotated: bool,
+    pub gone: bool,
+}
+
+/// Bytes as the letters `a` to `p`, two a byte.
+pub(super) fn letters(bytes: &[u8]) -> String {
+    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|nibble| char::from(b'a' + nibble)).collect()
+}
+
+fn parse_letters(text: &str) -> Option<Vec<u8>> {
+    let nibble = |letter: u8| letter.checked_sub(b'a').filter(|nibble| *nibble < 16);
+    let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
+    pairs.iter().map(|[high, low]| Some(nibble(*high)? << 4 | nibble(*low)?)).collect()
+}
+
+/// An integer in letters, without leading zeros.
+fn short_letters(value: u64) -> String {
+    let all = letters(&value.to_be_bytes());
+    let short = all.trim_start_matches('a');
+    if short.is_empty() { "a".to_owned() } else { short.to_owned() }
+}
+
+/// The id of a stream that is seen for the first time.
+pub(super) fn stream_id(identity: &Identity, generation: u64) -> String {
+    [identity.dev, identity.ino, identity.born.unwrap_or(0), generation].map(short_letters).join("-")
+}
+
+fn integer(value: u64) -> Value {
+    if value <= MAX_INTEGER { Value::from(value) } else { Value::from(letters(&value.to_be_bytes())) }
+}
+
+fn parse_integer(value: &Value) -> Option<u64> {
+    match value {
+        Value::Number(number) => number.as_u64(),
+        Value::String(text) => parse_letters(text)?.try_into().ok().map(u64::from_be_bytes),
+        _ => None,
+    }
+}
+
+fn mark(mark: &Mark) -> Value {
+    let mut object = Map::new();
+    object.insert("len".to_owned(), Value::from(mark.len));
+    object.insert("mac".to_owned(), Value::from(letters(&mark.mac.0)));
+    Value::Object(object)
+}
+
+fn parse_mark(value: &Value) -> Option<Mark> {
+    let len = usize::try_from(parse_integer(value.get("len")?)?).ok().filter(|len| *len <= WINDOW)?;
+    Some(Mark { len, mac: parse_hash(value.get("mac")?)? })
+}
+
+fn parse_hash(value: &Value) -> Option<Hash> {
+    parse_letters(value.as_str()?)?.try_into().ok().map(Hash)
+}
+
+impl Position {
+    pub fn to_value(&self) -> Value {
+        let mut object = Map::new();
+        let mut put = |name: &str, value: Value| object.insert(name.to_owned(), value);
+        put("dev", integer(self.identity.dev));
+        put("ino", integer(self.identity.ino));
+        if let Some(born) = self.identity.born {
+            put("born", integer(born));
+        }
+        put("generation", integer(self.generation));
+        put("path", Value::from(self.path.as_str()));
+        put("path_mac", Value::from(letters(&self.path_mac.0)));
+        put("offset", integer(self.offset));
+        put("end", integer(self.end));
+        put("head", mark(&self.head));
+        put("before", mark(&self.before));
+        if self.rotated {
+            put("rotated", Value::Bool(true));
+        }
+        if self.gone {
+            put("gone", Value::Bool(true));
+        }
+        Value::Object(object)
+    }
+
+    /// Reads a position back; `None` where it is damaged.
+    pub fn parse(value: &Value) -> Option<Position> {
+        let number = |name: &str| parse_integer(value.get(name)?);
+        let flag = |name: &str| value.get(name).and_then(Value::as_bool).unwrap_or(false);
+        let offset = number("offset")?;
+        let before = parse_mark(value.get("before")?)?;
+        // The window ends at the offset; a longer one cannot have been written by us.
+        if before.len as u64 > offset {
+            return None;
+        }
+        Some(Position {
+            identity: Identity { dev: number("dev")?, ino: number("ino")?, born: number("born") },
+            generation: number("generation")?,
+            path: value.get("path").and_then(Value::as_str).unwrap_or_default().to_owned(),
+            path_mac: parse_hash(value.get("path_mac")?)?,
+            offset,
+            end: number("end")?,
+            head: parse_mark(value.get("head")?)?,
+            before,
+            rotated: flag("rotated"),
+            gone: flag("gone"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    #[test]
+    fn reads_back() {
+        let position = Position {
+            identity: Identity { dev: 64769, ino: u64::MAX - 5, born: Some(1_700_000_000_123_456_789) },
+            generation: 3,
+            path: "/var/log/a.log".to_owned(),
+            path_mac: Hash([9; 32]),
+            offset: 5000,
+            end: 6000,
+            head: Mark { len: 4096, mac: Hash([1; 32]) },
+            before: Mark { len: 4096, mac: Hash([0xfe; 32]) },
+            rotated: true,
+            gone: false,
+        };
+        let mut value = position.to_value();
+        assert_eq!(Position::parse(&value), Some(position.clone()));
+        // A masked path changes nothing that matters.
+        value["path"] = Value::from("/var/log/****");
+        assert_eq!(Position::parse(&value).unwrap().offset, 5000);
+        value["offset"] = Value::from(12);
+        assert_eq!(Position::parse(&value), None);
+        let id = stream_id(&position.identity, 3);
+        assert!(id.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'), "{id}");
+    }
+}

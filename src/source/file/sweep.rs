@@ -1,0 +1,509 @@
+//! Looking over the file system: which files are there, and which streams they are.
+//!
+//! | a file that matches | is |
+//! |---|---|
+//! | has a known device, inode and birth | that stream, whatever its name; its content is compared before a byte is handed out |
+//! | has a known inode and birth on another device | that stream: device numbers change at reboots |
+//! | has a known inode and another birth | a new stream; the old one was replaced |
+//! | nothing known | a new stream |
+//!
+//! A stream that no pattern matches any more is looked for by inode in the folders of the patterns, and
+//! followed there. Where its content is not what was read, it was truncated: if a new file holds what
+//! was read, the truncated one was copied first (logrotate's `copytruncate`), and reading continues in
+//! the copy; the truncated file is a new stream either way.
+
+use super::glob::Found;
+use super::identity::{Identity, Look, Mark, WINDOW, open_regular, path_mac, read_at, read_window};
+use super::position::stream_id;
+use super::stream::Stream;
+use super::{ABSENT, FileSource, Mode, QUIET, SWEEP_WHILE_BUSY, StartAt, has_name};
+use crate::source::{Batch, Fact, Notice};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::unix::fs::{DirEntryExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+/// A file that looks like the beginning of a known one may be a copy in the making: it is left alone
+/// until it was quiet for so long.
+const COPY_QUIET: Duration = Duration::from_secs(2);
+
+/// With fewer bytes read than this, an equal beginning is no sign of a copy with an unlike name.
+const COPY_EVIDENCE: u64 = 256;
+
+/// A sweep that takes longer than this is not repeated at every hint.
+const CHEAP_SWEEP: Duration = Duration::from_millis(5);
+
+/// One inode and the paths under which patterns found it.
+struct Matched {
+    paths: Vec<PathBuf>,
+    meta: Metadata,
+}
+
+type Inode = (u64, u64);
+
+impl FileSource {
+    pub(super) fn sweep_is_due(&self, mode: Mode, now: Instant) -> bool {
+        let Some((at, cost)) = self.swept else { return true };
+        let age = now.saturating_duration_since(at);
+        match (self.due.is_empty(), mode) {
+            (true, Mode::Follow) => cost <= CHEAP_SWEEP || age >= cost * 4,
+            (true, _) => true,
+            (false, Mode::Follow) => age >= SWEEP_WHILE_BUSY.max(cost * 4),
+            (false, _) => false,
+        }
+    }
+
+    pub(super) fn sweep(&mut self, mode: Mode, now: Instant) {
+        let began = Instant::now();
+        let mut found = Found::default();
+        for glob in &self.globs {
+            glob.walk(&mut found);
+        }
+        let complete = found.troubles.is_empty();
+        let mut troubles: BTreeMap<PathBuf, String> = BTreeMap::new();
+        troubles.extend(found.troubles.iter().map(|(path, error)| (path.clone(), error.to_string())));
+        let files = matched(&found, &mut troubles);
+        self.folders = found.folders.into_iter().collect();
+        for stream in self.streams.values_mut() {
+            stream.listed = false;
+        }
+        let mut order = Vec::new();
+        let mut fresh = Vec::new();
+        for (inode, file) in files {
+            match self.known(inode, &file) {
+                Some(serial) => {
+                    let path = self.preferred_path(serial, &file.paths);
+                    self.see(serial, Some(&path), &file.meta, true, mode, now, &mut order);
+                }
+                None => fresh.push(file),
+            }
+        }
+        self.sweep_unlisted(complete, mode, now, &mut order);
+        self.enqueue(order);
+        let mut order = Vec::new();
+        let mut ids: HashSet<String> = HashSet::new();
+        if !fresh.is_empty() {
+            ids.extend(self.streams.values().chain(&self.retired).map(|stream| stream.id.clone()));
+        }
+        for file in fresh {
+            self.begin(&file, mode, now, &mut ids, &mut order, &mut troubles);
+        }
+        self.enqueue(order);
+        self.note_troubles(troubles);
+        self.first_start = false;
+        self.swept = Some((now, began.elapsed()));
+    }
+
+    /// Puts streams into the queue, the least recently written first, so that a rotated file comes
+    /// before its successor.
+    fn enqueue(&mut self, mut order: Vec<(Option<SystemTime>, u64)>) {
+        order.sort();
+        for (_, serial) in order {
+            if let Some(stream) = self.streams.get_mut(&serial)
+                && !std::mem::replace(&mut stream.due, true)
+            {
+                self.due.push_back(serial);
+            }
+        }
+    }
+
+    /// The stream that a file belongs to.
+    fn known(&mut self, inode: Inode, file: &Matched) -> Option<u64> {
+        let identity = Identity::of(&file.meta);
+        if let Some(serial) = self.by_inode.get(&inode).copied() {
+            if self.streams.get(&serial).is_some_and(|stream| !stream.identity.born_differs(&identity)) {
+                return Some(serial);
+            }
+            self.replaced(serial);
+            return None;
+        }
+        identity.born?;
+        // Only streams from the trail can have another device number than their files.
+        let moved = self.streams.iter().find(|(_, stream)| {
+            !stream.verified
+                && !stream.listed
+                && stream.identity.ino == identity.ino
+                && stream.identity.born == identity.born
+        });
+        let serial = moved.map(|(serial, _)| *serial)?;
+        self.identify(serial, identity);
+        Some(serial)
+    }
+
+    fn identify(&mut self, serial: u64, identity: Identity) {
+        let Some(stream) = self.streams.get_mut(&serial) else { return };
+        let former = (stream.identity.dev, stream.identity.ino);
+        if self.by_inode.get(&former) == Some(&serial) {
+            self.by_inode.remove(&former);
+        }
+        stream.identity = identity;
+        self.by_inode.insert((identity.dev, identity.ino), serial);
+    }
+
+    /// Of several paths to one file, the one that it already has.
+    fn preferred_path(&self, serial: u64, paths: &[PathBuf]) -> PathBuf {
+        let known = self.streams.get(&serial).map(|stream| stream.path_mac);
+        let same = paths.iter().find(|path| Some(path_mac(&self.shared.matching, path)) == known);
+        same.or(paths.first()).cloned().unwrap_or_default()
+    }
+
+    /// A stream's file was found: under `path`, or only by its open handle.
+    #[allow(clippy::too_many_arguments)] // One call's worth of facts about one file.
+    fn see(
+        &mut self,
+        serial: u64,
+        path: Option<&Path>,
+        meta: &Metadata,
+        listed: bool,
+        mode: Mode,
+        now: Instant,
+        order: &mut Vec<(Option<SystemTime>, u64)>,
+    ) {
+        let mac = path.map(|path| path_mac(&self.shared.matching, path));
+        let Some(stream) = self.streams.get_mut(&serial) else { return };
+        stream.listed |= listed;
+        stream.missing = 0;
+        if let (Some(path), Some(mac)) = (path, mac) {
+            let shown: Arc<str> = Arc::from(path.to_string_lossy());
+            if mac != stream.path_mac {
+                stream.note(Fact::Rotated { from: stream.file.to_string(), to: shown.to_string() });
+                (stream.path_mac, stream.rotated) = (mac, true);
+                self.noted.insert(serial);
+            }
+            (stream.path, stream.file) = (path.to_owned(), shown);
+        }
+        let look = Look::of(meta);
+        if stream.look.is_some_and(|before| before != look) {
+            stream.quiet_since = now;
+        }
+        stream.end = stream.end.max(look.size);
+        stream.until = look.size;
+        stream.modified = meta.modified().ok();
+        if stream.held {
+            let copying = now.saturating_duration_since(stream.quiet_since) < COPY_QUIET;
+            stream.look = Some(look);
+            if copying && mode == Mode::Follow {
+                return;
+            }
+            stream.held = false;
+            order.push((stream.modified, serial));
+        } else if stream.look != Some(look) || mode != Mode::Follow {
+            order.push((stream.modified, serial));
+        }
+    }
+
+    /// Streams that no pattern matched: rotated out of sight, deleted, or gone.
+    fn sweep_unlisted(
+        &mut self,
+        complete: bool,
+        mode: Mode,
+        now: Instant,
+        order: &mut Vec<(Option<SystemTime>, u64)>,
+    ) {
+        let unlisted: Vec<u64> = self
+            .streams
+            .iter()
+            .filter(|(_, one)| !one.listed && !one.gone)
+            .map(|(serial, _)| *serial)
+            .collect();
+        let mut places = if unlisted.is_empty() { HashMap::new() } else { self.places(&unlisted) };
+        for serial in unlisted {
+            let handle = self.handles.get(&serial).and_then(|file| file.metadata().ok());
+            if let Some((path, meta)) = places.remove(&serial) {
+                self.see(serial, Some(&path), &meta, false, mode, now, order);
+            } else if let Some(meta) = handle {
+                self.see(serial, None, &meta, false, mode, now, order);
+            } else if let Some(stream) = self.streams.get_mut(&serial) {
+                // A file renamed while its folder was listed can escape one sweep, hardly two.
+                stream.missing = stream.missing.saturating_add(1);
+                if complete && (stream.missing > 1 || mode != Mode::Follow) {
+                    self.gone(serial);
+                }
+            }
+        }
+        self.settle(now, order);
+    }
+
+    /// Where files without a matching name are, in the folders of the patterns.
+    fn places(&self, serials: &[u64]) -> HashMap<u64, (PathBuf, Metadata)> {
+        let wanted: HashMap<u64, u64> = serials
+            .iter()
+            .filter_map(|serial| Some((self.streams.get(serial)?.identity.ino, *serial)))
+            .collect();
+        let mut places = HashMap::new();
+        for folder in &self.folders {
+            let Ok(entries) = fs::read_dir(folder) else { continue };
+            for entry in entries.flatten() {
+                let Some(serial) = wanted.get(&entry.ino()) else { continue };
+                let Some(stream) = self.streams.get(serial) else { continue };
+                let Ok(meta) = entry.path().symlink_metadata() else { continue };
+                let identity = Identity::of(&meta);
+                let same_device = identity.dev == stream.identity.dev || !stream.verified;
+                if meta.is_file() && same_device && !identity.born_differs(&stream.identity) {
+                    places.insert(*serial, (entry.path(), meta));
+                }
+            }
+        }
+        places
+    }
+
+    /// Ends what is rotated and quiet: first a last record without terminator, then the handle.
+    fn settle(&mut self, now: Instant, order: &mut Vec<(Option<SystemTime>, u64)>) {
+        let quiet: Vec<u64> = self
+            .streams
+            .iter()
+            .filter(|(_, stream)| (!stream.listed || stream.rotated) && !stream.gone && !stream.due)
+            .filter(|(_, stream)| now.saturating_duration_since(stream.quiet_since) >= QUIET)
+            .map(|(serial, _)| *serial)
+            .collect();
+        for serial in quiet {
+            let Some(stream) = self.streams.get_mut(&serial) else { continue };
+            if stream.unread() > 0 {
+                if !stream.trouble {
+                    stream.finish = true;
+                    order.push((stream.modified, serial));
+                }
+            } else if !stream.listed
+                && let Some(file) = self.handles.remove(&serial)
+                && !has_name(&file)
+            {
+                self.ended(serial);
+            }
+        }
+    }
+
+    /// A file whose last name was removed was read to its end.
+    fn ended(&mut self, serial: u64) {
+        let Some(mut stream) = self.remove(serial) else { return };
+        let succeeded = self.streams.values().any(|one| one.listed && one.path_mac == stream.path_mac);
+        stream.note(if succeeded { Fact::Replaced { unread: 0 } } else { Fact::Gone { unread: 0 } });
+        self.retire(stream);
+    }
+
+    /// Another file has this stream's inode.
+    pub(super) fn replaced(&mut self, serial: u64) {
+        let Some(mut stream) = self.remove(serial) else { return };
+        // What was unread when it went has been reported then.
+        let unread = if stream.gone { 0 } else { stream.unread() };
+        stream.note(Fact::Replaced { unread });
+        self.retire(stream);
+    }
+
+    /// A file is not found any more. Its position is kept for a while.
+    fn gone(&mut self, serial: u64) {
+        let Some(stream) = self.streams.get_mut(&serial) else { return };
+        let unread = stream.unread();
+        stream.note(Fact::Gone { unread });
+        (stream.gone, stream.verified) = (true, false);
+        self.noted.insert(serial);
+        self.absent.push_back(serial);
+        while self.absent.len() > ABSENT {
+            let oldest = self.absent.pop_front();
+            if let Some(stream) =
+                oldest.filter(|serial| self.is_gone(*serial)).and_then(|one| self.remove(one))
+            {
+                self.retire(stream);
+            }
+        }
+    }
+
+    fn is_gone(&self, serial: u64) -> bool {
+        self.streams.get(&serial).is_some_and(|stream| stream.gone)
+    }
+
+    fn remove(&mut self, serial: u64) -> Option<Stream> {
+        let stream = self.streams.remove(&serial)?;
+        self.handles.remove(&serial);
+        self.noted.remove(&serial);
+        self.absent.retain(|absent| *absent != serial);
+        let inode = (stream.identity.dev, stream.identity.ino);
+        if self.by_inode.get(&inode) == Some(&serial) {
+            self.by_inode.remove(&inode);
+        }
+        Some(stream)
+    }
+
+    fn retire(&mut self, mut stream: Stream) {
+        stream.retires.push(stream.id.clone());
+        self.retired.push(stream);
+    }
+
+    /// A file that no stream belongs to.
+    fn begin(
+        &mut self,
+        file: &Matched,
+        mode: Mode,
+        now: Instant,
+        ids: &mut HashSet<String>,
+        order: &mut Vec<(Option<SystemTime>, u64)>,
+        troubles: &mut BTreeMap<PathBuf, String>,
+    ) {
+        // Every path counts: one name outside an excluded folder does not open what another hides.
+        let Some(path) = file.paths.first().filter(|_| !file.paths.iter().any(|path| self.is_excluded(path)))
+        else {
+            return;
+        };
+        let (handle, meta) = match open_regular(path) {
+            Ok(opened) => opened,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            Err(error) => {
+                troubles.insert(path.clone(), error.to_string());
+                return;
+            }
+        };
+        let identity = Identity::of(&meta);
+        if self.by_inode.contains_key(&(identity.dev, identity.ino)) {
+            return; // Renamed over since it was listed; the next sweep sees it as it is.
+        }
+        let mut stream = Stream::new(identity, 0, path.clone(), path_mac(&self.shared.matching, path), now);
+        while !ids.insert(stream.id.clone()) {
+            stream.generation += 1;
+            stream.id = stream_id(&identity, stream.generation);
+        }
+        stream.end = meta.len();
+        if self.first_start && self.start_at == StartAt::End {
+            match stream.skip_to_end(&self.shared, &handle) {
+                Ok(()) => stream.note(Fact::StartedAtEnd { skipped: stream.offset }),
+                Err(error) => {
+                    troubles.insert(path.clone(), error.to_string());
+                    return;
+                }
+            }
+        } else {
+            stream.note(Fact::NewFile { bytes: meta.len() });
+        }
+        stream.held = mode == Mode::Follow && self.swept.is_some() && self.may_be_copy(&handle, path);
+        let serial = self.add(stream);
+        self.noted.insert(serial);
+        self.see(serial, Some(path), &meta, true, mode, now, order);
+    }
+
+    /// Whether a new file begins like a known one whose name it extends.
+    fn may_be_copy(&self, file: &File, path: &Path) -> bool {
+        let Ok(head) = read_at(file, 0, WINDOW) else { return false };
+        self.streams.values().any(|other| {
+            other.offset > 0
+                && !other.gone
+                && extends_name(path, &other.path)
+                && other.head.is_head_of(&self.shared.matching, &head)
+        })
+    }
+
+    /// What had been read of a stream is no longer there.
+    pub(super) fn changed(&mut self, serial: u64, now: Instant, batches: &mut Vec<Batch>) {
+        let copy = self.find_copy(serial);
+        let Some(stream) = self.streams.get_mut(&serial) else { return };
+        let size = stream.look.map_or(0, |look| look.size);
+        if stream.gone {
+            stream.note(Fact::Replaced { unread: 0 });
+            stream.gone = false;
+        } else if copy.is_some() {
+            stream.note(Fact::Truncated { lost_from: stream.offset, lost_to: None });
+        } else if size < stream.offset {
+            let known = stream.unread() > 0;
+            stream.note(Fact::Truncated { lost_from: stream.offset, lost_to: known.then_some(stream.end) });
+        } else {
+            let why = "the content before this byte is not what was read: truncated and written again";
+            stream.note(Fact::GapPossible { why, from: stream.offset, to: None });
+        }
+        let mut former = copy.is_some().then(|| stream.clone_position(now));
+        stream.next_generation();
+        stream.quiet_since = now;
+        stream.due = true;
+        self.due.push_back(serial);
+        self.noted.insert(serial);
+        let (Some(copy), Some(former)) = (copy, &mut former) else { return };
+        stream.retires.pop();
+        // The copy first: should only one of the two be committed, the truncated file is met as a new one.
+        self.continue_in(copy, former);
+        for one in [copy, serial] {
+            batches.extend(self.streams.get_mut(&one).map(|stream| stream.report(&self.shared)));
+        }
+    }
+
+    /// Lets a copy continue the stream whose file was truncated.
+    fn continue_in(&mut self, copy: u64, former: &mut Stream) {
+        let Some(stream) = self.streams.get_mut(&copy) else { return };
+        stream.take_over(former);
+        stream.note(Fact::ContinuedInCopy {
+            from: former.file.to_string(),
+            to: stream.file.to_string(),
+            at: stream.offset,
+        });
+        if !std::mem::replace(&mut stream.due, true) {
+            self.due.push_back(copy);
+        }
+    }
+
+    /// A new file, nothing of it read, that holds what was read of the given stream.
+    fn find_copy(&self, serial: u64) -> Option<u64> {
+        let original = self.streams.get(&serial).filter(|stream| stream.offset > 0)?;
+        let key = &self.shared.matching;
+        let holds = |stream: &Stream| -> Option<bool> {
+            let (file, _) = open_regular(&stream.path).ok()?;
+            let from = original.offset.checked_sub(original.before.len as u64)?;
+            let window = read_window(&file, from, original.before.len).ok()??;
+            let head = read_at(&file, 0, original.head.len).ok()?;
+            Some(original.head.is_head_of(key, &head) && Mark::before(key, &[], &window) == original.before)
+        };
+        let untouched = self.streams.iter().filter(|(other, stream)| {
+            **other != serial
+                && stream.is_untouched()
+                && stream.end >= original.offset
+                && stream.listed
+                && (original.offset >= COPY_EVIDENCE || extends_name(&stream.path, &original.path))
+        });
+        let mut untouched = untouched.filter(|(_, stream)| holds(stream) == Some(true));
+        untouched.next().map(|(serial, _)| *serial)
+    }
+
+    /// Reports troubles with paths when they begin and when they end.
+    fn note_troubles(&mut self, troubles: BTreeMap<PathBuf, String>) {
+        let notice =
+            |path: &Path, fact| Notice { stream: None, file: Arc::from(path.to_string_lossy()), fact };
+        for (path, why) in &troubles {
+            if !self.troubles.contains_key(path) {
+                self.notices.push(notice(path, Fact::Unreadable { why: why.clone() }));
+            }
+        }
+        for path in self.troubles.keys().filter(|path| !troubles.contains_key(*path)) {
+            self.notices.push(notice(path, Fact::Readable));
+        }
+        self.troubles = troubles;
+    }
+}
+
+/// Whether a name in the same folder is the other with something added, as rotation makes them.
+fn extends_name(path: &Path, original: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let original_name = original.file_name().unwrap_or_default().to_string_lossy();
+    let stem = original_name.split('.').find(|part| !part.is_empty()).unwrap_or_default();
+    path.parent() == original.parent() && !stem.is_empty() && name.trim_start_matches('.').starts_with(stem)
+}
+
+/// The regular files among the paths found, by inode.
+fn matched(found: &Found, troubles: &mut BTreeMap<PathBuf, String>) -> BTreeMap<Inode, Matched> {
+    let mut files: BTreeMap<Inode, Matched> = BTreeMap::new();
+    for path in &found.paths {
+        match fs::metadata(path) {
+            Ok(meta) if meta.is_file() => {
+                let inode = (meta.dev(), meta.ino());
+                let entry = files.entry(inode).or_insert_with(|| Matched { paths: Vec::new(), meta });
+                entry.paths.push(path.clone());
+            }
+            Ok(meta) if meta.is_dir() => {}
+            Ok(_) => {
+                troubles.insert(path.clone(), "not a regular file".to_owned());
+            }
+            // A link that leads nowhere, or a name that has just gone.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                troubles.insert(path.clone(), error.to_string());
+            }
+        }
+    }
+    files
+}
