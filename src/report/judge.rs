@@ -108,6 +108,7 @@ impl Closed {
         if let Some(why) = &control.not_measured {
             reasons.not.push(why.clone());
         }
+        reasons.partly.extend(control.in_part.clone());
         let rules = self.rules(control, &mut reasons);
         if !about_the_trail_itself(control) {
             self.running(&mut reasons);

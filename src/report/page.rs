@@ -46,7 +46,7 @@ pub(super) fn render(report: &Report, groups: &[Group], zone: &TimeZone, data_di
                     (page.matrix(groups))
                     (page.scope())
                     (page.trail())
-                    h2.page id="controls" { "4  Controls" }
+                    h2.page id="controls" { span.num { "4" } "Controls" }
                     @for control in &report.controls { (parts::control(&page, control)) }
                     (page.lists())
                     (page.policies())
@@ -94,7 +94,8 @@ impl Page<'_> {
 
     fn day(&self, text: &str) -> String {
         let time = self.time(text);
-        time.strip_suffix(" 00:00:00").map(str::to_owned).unwrap_or(time)
+        let short = time.strip_suffix(" 00:00:00").or_else(|| time.strip_suffix(":00"));
+        short.map(str::to_owned).unwrap_or(time)
     }
 
     /// The zone's name.
@@ -226,7 +227,7 @@ impl Page<'_> {
 
     fn matrix(&self, groups: &[Group]) -> Markup {
         html! {
-            h2.page id="summary" { "1  Summary of controls" }
+            h2.page id="summary" { span.num { "1" } "Summary of controls" }
             p.small.soft {
                 "A control is measured only if all its rules were in force whenever the daemon ran, the daemon ran for at least "
                 (self.report.framework.minimum_coverage_percent) " % of the period, and no evidence that it depends on is missing."
@@ -235,7 +236,7 @@ impl Page<'_> {
                 thead { tr { th { "Control" } th { "Subject" } th { "State" } th.num { "Exceptions" } th.num { "A person adds" } } }
                 tbody {
                     @for Group { id: group, title } in groups {
-                        tr.group { td colspan="5" { (group) "  " (title) } }
+                        tr.group { td colspan="5" { span.num { (group) } (title) } }
                         @for control in self.of(group) {
                             tr {
                                 td { a href={ "#" (anchor(&control.id)) } { (control.id) } }
@@ -256,7 +257,7 @@ impl Page<'_> {
         let report = self.report;
         let coverage = &report.coverage;
         html! {
-            h2.page id="scope" { "2  Period, sources and coverage" }
+            h2.page id="scope" { span.num { "2" } "Period, sources and coverage" }
             p {
                 "The daemon ran for " b { (duration(coverage.running_seconds * 1_000_000)) } " of "
                 (duration(report.period.seconds * 1_000_000)) " (" (coverage.percent) " %). "
@@ -285,8 +286,8 @@ impl Page<'_> {
             }
             p.small.soft {
                 "Events are placed by the time that the CRM gives; without one, by the time of reading. "
-                (thousands(report.counts.events_about_other_times))
-                " events were written in the period about a time outside it and are not counted here. "
+                "Written in the period about a time outside it, and not counted here: "
+                (thousands(report.counts.events_about_other_times)) ". "
                 "A delay is the longest time from an event to its entry in the trail."
             }
         }
@@ -315,7 +316,7 @@ impl Page<'_> {
     fn trail(&self) -> Markup {
         let trail = &self.report.trail;
         html! {
-            h2 id="trail" { "3  The trail behind this report" }
+            h2 id="trail" { span.num { "3" } "The trail behind this report" }
             dl.facts.one {
                 div { dt { "Origin" } dd { code { (trail.origin) } } }
                 div { dt { "Entries under the checkpoint" } dd { (thousands(trail.size)) } }
@@ -338,7 +339,7 @@ impl Page<'_> {
 
     fn lists(&self) -> Markup {
         html! {
-            h2.page id="lists" { "A  All lists, with their digests" }
+            h2.page id="lists" { span.num { "A" } "All lists, with their digests" }
             p.small.soft {
                 "All questions were put to the trail at " (self.time(&self.report.generated)) " " (self.zone_name())
                 ". Digests are SHA-256 over all rows in the source, as stored. Each question stands with its list, and in report.json."
@@ -364,7 +365,7 @@ impl Page<'_> {
 
     fn policies(&self) -> Markup {
         html! {
-            h2 id="policies" { "B  Policies in force" }
+            h2 id="policies" { span.num { "B" } "Policies in force" }
             p.small.soft { "Framework file: " (self.report.framework.id) ", SHA-256 " code { (self.report.framework.file_digest) } }
             @if self.report.policies.is_empty() { p { "No version of the policies is recorded for the period." } }
             @for policy in &self.report.policies {
@@ -379,7 +380,7 @@ impl Page<'_> {
         let deployment = &self.report.deployment;
         let namespace = super::sshsig::NAMESPACE;
         html! {
-            h2.page id="verify" { "C  How to verify this report" }
+            h2.page id="verify" { span.num { "C" } "How to verify this report" }
             p { "The files around this page are signed. Everything needed is described in " code { "VERIFY.md" } "; in short:" }
             ol {
                 li { "Get the operator's trust file on another way than this report, and compare its key with " code { "allowed_signers" } " and with " code { (self.report.trail.report_key_fingerprint) } "." }
@@ -402,7 +403,7 @@ impl Page<'_> {
 
     fn limits(&self) -> Markup {
         html! {
-            h2 id="limits" { "D  What this report does not show" }
+            h2 id="limits" { span.num { "D" } "What this report does not show" }
             ul {
                 li { "Whether a requirement is met. That is the judgement of an assessor, who sees more than a trail." }
                 li { "What the CRM did not tell its feeds. An empty list means that no connected source reported such an event." }

@@ -23,7 +23,7 @@ pub(super) fn control(page: &Page<'_>, control: &ControlData) -> Markup {
     html! {
         section.control id=(anchor(&control.id)) {
             div.top {
-                h3 { (control.id) "  " (control.title) }
+                h3 { span.num { (control.id) } (control.title) }
                 (chip(control.state, &control.state_text))
             }
             p.asks { (control.asks) }
@@ -144,6 +144,7 @@ fn cell(page: &Page<'_>, column: &str, cell: &str) -> Markup {
         "time" | "to" => html! { td.when { (page.time(cell)) } },
         "from" if Time::parse(cell).is_some() => html! { td.when { (page.time(cell)) } },
         "severity" => html! { td { span.sev.(severity(cell)) { (cell) } } },
+        "who" | "what was found" => html! { td.wide { (cell) } },
         "rule" | "digest" | "query" => html! { td { code { (cell) } } },
         _ => html! { td { (cell) } },
     }

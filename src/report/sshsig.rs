@@ -28,18 +28,8 @@ const LINE: usize = 70;
 
 /// Signs a file's bytes under [`NAMESPACE`]; the result is the text of a `.sig` file.
 pub fn sign(key: &SigningKey, file: &[u8]) -> String {
-    let signature = key.sign(&signed_data(file)).to_bytes();
-    let mut framed = Vec::new();
-    push(&mut framed, KEY_TYPE);
-    push(&mut framed, &signature);
-
-    let mut blob = Vec::from(MAGIC);
-    blob.extend_from_slice(&1u32.to_be_bytes());
-    push(&mut blob, &public_blob(&key.verifying_key()));
-    push(&mut blob, NAMESPACE.as_bytes());
-    push(&mut blob, b"");
-    push(&mut blob, HASH);
-    push(&mut blob, &framed);
+    let mut blob = blob_head(&key.verifying_key());
+    blob.extend_from_slice(&key.sign(&signed_data(file)).to_bytes());
     armour(&blob)
 }
 
@@ -64,6 +54,15 @@ pub fn fingerprint(key: &VerifyingKey) -> String {
     format!("SHA256:{}", base64::engine::general_purpose::STANDARD_NO_PAD.encode(digest))
 }
 
+/// Whether a `.sig` file of ours holds for a file under a key. Only the form that [`sign`] writes is read.
+pub fn verify(key: &VerifyingKey, file: &[u8], signature: &str) -> bool {
+    let body: String = signature.lines().filter(|line| !line.starts_with("-----")).collect();
+    let Ok(blob) = STANDARD.decode(body) else { return false };
+    let Some((head, signature)) = blob.split_last_chunk::<64>() else { return false };
+    let signature = ed25519_dalek::Signature::from_bytes(signature);
+    head == blob_head(key) && key.verify_strict(&signed_data(file), &signature).is_ok()
+}
+
 fn signed_data(file: &[u8]) -> Vec<u8> {
     let mut data = Vec::from(MAGIC);
     push(&mut data, NAMESPACE.as_bytes());
@@ -71,6 +70,21 @@ fn signed_data(file: &[u8]) -> Vec<u8> {
     push(&mut data, HASH);
     push(&mut data, &Sha512::digest(file));
     data
+}
+
+/// Everything of the blob before the 64 bytes of the signature, which end it.
+fn blob_head(key: &VerifyingKey) -> Vec<u8> {
+    let mut blob = Vec::from(MAGIC);
+    blob.extend_from_slice(&1u32.to_be_bytes());
+    push(&mut blob, &public_blob(key));
+    push(&mut blob, NAMESPACE.as_bytes());
+    push(&mut blob, b"");
+    push(&mut blob, HASH);
+    let framed = 4 + KEY_TYPE.len() + 4 + 64;
+    blob.extend_from_slice(&u32::try_from(framed).unwrap_or(u32::MAX).to_be_bytes());
+    push(&mut blob, KEY_TYPE);
+    blob.extend_from_slice(&64u32.to_be_bytes());
+    blob
 }
 
 fn public_blob(key: &VerifyingKey) -> Vec<u8> {
@@ -117,6 +131,10 @@ mod tests {
         let text = sign(&key(), b"report\n");
         assert!(text.lines().all(|line| line.len() <= LINE));
         assert_eq!(text, sign(&key(), b"report\n"));
+        let other = SigningKey::from_bytes(&[8; 32]).verifying_key();
+        assert!(verify(&key().verifying_key(), b"report\n", &text));
+        assert!(!verify(&key().verifying_key(), b"report", &text) && !verify(&other, b"report\n", &text));
+        assert!(!verify(&other, b"", "") && !verify(&other, b"", "AAAA"));
     }
 
     fn ssh_keygen_accepts(folder: &std::path::Path, principal: &str, file: &[u8]) -> bool {
