@@ -4,7 +4,7 @@
 //! incidents and alerts under way; where a cap is reached the counts go on and the report says so.
 
 use super::coverage::Coverage;
-use super::entry::{AlertRow, DETAILS, EntryView, EventRow, FindingRow, IncidentRow, visible};
+use super::entry::{AlertRow, CursorsRow, DETAILS, EntryView, EventRow, FindingRow, IncidentRow, visible};
 use super::list::Collecting;
 use super::query::{Bounds, FindingQuery, event_matches};
 use crate::model::Time;
@@ -18,6 +18,8 @@ pub(super) const PARTS: usize = 60;
 const FOLLOWED: usize = 100_000;
 /// Sources that are followed one by one.
 const SOURCES: usize = 2_000;
+/// Policy files that a version names; it is the digest that tells versions.
+const FILES: usize = 1_000;
 /// Ranks of findings: critical to info, and what has no known severity.
 const RANKS: [&str; 5] = ["critical", "high", "medium", "low", "info"];
 
@@ -45,6 +47,7 @@ pub struct Collector {
     pub(super) incidents: IncidentBooks,
     pub(super) alerts: AlertBooks,
     pub(super) tally: Tally,
+    policy_repeats: bool,
     bounds: Bounds,
 }
 
@@ -148,6 +151,7 @@ impl Collector {
             incidents: IncidentBooks::default(),
             alerts: AlertBooks::default(),
             tally: Tally::default(),
+            policy_repeats: false,
             scope,
             framework,
         }
@@ -178,11 +182,21 @@ impl Collector {
             "finding" => entry.read().map(|finding| self.finding(entry, &finding)),
             "incident" => entry.read().map(|incident| self.incident(entry, &incident)),
             "alert" => self.alert(entry),
-            "commit" | "heartbeat" | "segment" | "state_cache" => Some(()),
+            "commit" | "segment" => entry.read().map(|cursors| self.cursors(&cursors)),
+            "heartbeat" | "state_cache" => Some(()),
             _ => entry.value().map(|value| self.about_ourselves(entry, &value)),
         };
         if known.is_none() {
             self.unreadable();
+        }
+    }
+
+    /// A source that has a cursor is known, and its silence shows, whether or not it has events.
+    fn cursors(&mut self, row: &CursorsRow) {
+        for name in row.cursors.keys() {
+            if self.sources.len() < SOURCES && !self.sources.contains_key(name) {
+                self.sources.insert(name.clone(), SourceBooks::default());
+            }
         }
     }
 
@@ -386,9 +400,19 @@ impl Collector {
             format!("{} {}", member("digest"), member("name"))
         });
         let digest = visible(value.get("digest").and_then(Value::as_str).unwrap_or(""));
+        let rules = self.coverage.rules();
         if let Some(last) = self.policies.last_mut().filter(|_| adds) {
-            last.files.extend(files);
-            last.rules = self.coverage.rules();
+            // The first part of a repetition was not kept, so its later parts are known already.
+            if last.files.len() < FILES && !self.policy_repeats {
+                last.files.extend(files);
+                last.rules = rules;
+            }
+            return;
+        }
+        // Each start names the policies in force; the same version again is no new version.
+        self.policy_repeats =
+            self.policies.last().is_some_and(|last| !digest.is_empty() && last.digest == digest);
+        if self.policy_repeats {
             return;
         }
         // A version replaced before the period began was not in force in it.
@@ -401,7 +425,7 @@ impl Collector {
                 since: entry.time,
                 digest,
                 files: files.collect(),
-                rules: self.coverage.rules(),
+                rules,
             });
         }
     }
@@ -416,10 +440,9 @@ impl SourceBooks {
     }
 
     /// The end of the period, or of what was read, closes the last silence.
-    pub fn close(&mut self, end: Time) {
-        if let Some(newest) = self.newest {
-            self.stretch(newest, end);
-        }
+    pub fn close(&mut self, from: Time, end: Time) {
+        self.stretch(self.newest.unwrap_or(from), end);
+        self.parts.resize(PARTS, 0);
     }
 }
 
@@ -429,7 +452,7 @@ pub(super) const EVENT_COLUMNS: [&str; 7] = ["time", "source", "who", "action", 
 pub(super) const FINDING_COLUMNS: [&str; 7] =
     ["time", "severity", "rule", "what was found", "who", "object", "incident"];
 /// Headings of [`entry_cells`].
-pub(super) const ENTRY_COLUMNS: [&str; 3] = ["time", "entry", "says"];
+pub(super) const ENTRY_COLUMNS: [&str; 3] = ["time", "kind", "says"];
 /// Headings of [`snapshot_cells`].
 pub(super) const SNAPSHOT_COLUMNS: [&str; 7] =
     ["time", "system", "query", "rows in source", "rows kept", "whole", "digest"];
@@ -512,8 +535,9 @@ fn snapshot_cells(entry: &EntryView<'_>, value: &Value) -> Vec<String> {
         Some(false) => "whole",
         None => "",
     };
+    let stated = first(&["time"]);
     vec![
-        first(&["time"]).is_empty().then(|| entry.time.to_string()).unwrap_or_else(|| first(&["time"])),
+        if stated.is_empty() { entry.time.to_string() } else { stated },
         first(&["system", "source"]),
         first(&["query"]),
         first(&["rows_in_source", "stated"]),

@@ -34,7 +34,7 @@ pub struct Report {
     pub trail: TrailData,
     /// When the daemon ran.
     pub coverage: CoverageData,
-    /// Sources with events in the period.
+    /// Sources that the trail knows, with their events of the period.
     pub sources: Vec<SourceData>,
     /// Policies in force in the period, oldest first.
     pub policies: Vec<PolicyData>,
@@ -265,6 +265,9 @@ pub struct ControlData {
     pub exceptions: u64,
     /// Why it is partly measured or not measured.
     pub not_measured: Vec<String>,
+    /// How much of the period its rules were in force; absent where its evidence is the trail as it stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub coverage: Option<Covered>,
     /// The rules that watch it.
     pub rules: Vec<RuleData>,
     /// Evidence.
@@ -278,6 +281,15 @@ pub struct ControlData {
     pub other_exceptions: Vec<String>,
     /// What a person must add.
     pub person: Vec<String>,
+}
+
+/// A part of the period.
+#[derive(Clone, Debug, Serialize)]
+pub struct Covered {
+    /// Its length.
+    pub seconds: i64,
+    /// Its share, rounded down.
+    pub percent: String,
 }
 
 /// A rule pattern over the period.

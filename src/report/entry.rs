@@ -195,6 +195,13 @@ pub(super) struct FindingRow<'a> {
     pub detail: Text<'a>,
 }
 
+/// The sources that a `commit` or `segment` entry holds cursors of.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct CursorsRow {
+    pub cursors: std::collections::BTreeMap<String, serde::de::IgnoredAny>,
+}
+
 /// An `incident` entry.
 #[derive(Default, Deserialize)]
 #[serde(default)]

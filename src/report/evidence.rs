@@ -4,7 +4,7 @@ use super::collect::Collector;
 use super::coverage::percent;
 use super::data::{EvidenceData, Fact, Table};
 use super::entry::DETAILS;
-use super::judge::{duration, seconds, share, thousands};
+use super::judge::{duration, seconds, share, thousands, utc};
 use super::list::Collecting;
 use super::{Damage, Facts, Verdict};
 
@@ -24,7 +24,7 @@ pub(super) fn completeness(books: &Collector, data: &mut EvidenceData, exception
     let mut columns = vec!["source", "events"];
     columns.extend(DETAILS.iter().map(|(name, _)| *name));
     let mut rows = Vec::new();
-    for (name, source) in &books.sources {
+    for (name, source) in books.sources.iter().filter(|(_, source)| source.events > 0) {
         let name = super::entry::visible(name);
         let mut row = vec![name.clone(), thousands(source.events)];
         for ((detail, _), there) in DETAILS.iter().zip(source.details) {
@@ -180,7 +180,7 @@ pub(super) fn retention(
         return;
     };
     let held = days(oldest);
-    fact(data, "Oldest entry", format!("{index}, written {oldest}"));
+    fact(data, "Oldest entry", format!("number {index}, written {}", utc(oldest)));
     fact(data, "Held", format!("{held} days"));
     if let Some(event) = books.tally.oldest_event {
         fact(data, "Oldest event is of", event.to_string());
@@ -220,11 +220,11 @@ pub(super) fn health(books: &Collector, data: &mut EvidenceData, exceptions: &mu
     let mut rows = Vec::new();
     for gap in &coverage.gaps {
         let length = duration(seconds(gap.stretch).saturating_mul(1_000_000));
-        let (from, to) = (gap.stretch.from.to_string(), gap.stretch.to.to_string());
+        let (from, to) = (gap.stretch.from, gap.stretch.to);
         if gap.unclean {
-            exceptions.push(format!("Outage of {length} from {from}: {}.", gap.cause));
+            exceptions.push(format!("Outage of {length} from {}: {}.", utc(from), gap.cause));
         }
-        rows.push(vec![from, to, length, gap.cause.to_owned()]);
+        rows.push(vec![from.to_string(), to.to_string(), length, gap.cause.to_owned()]);
     }
     if !rows.is_empty() {
         data.table =

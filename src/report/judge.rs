@@ -39,7 +39,7 @@ impl Closed {
         books.coverage.close(facts.generated);
         let end = books.scope.to.min(facts.generated);
         for source in books.sources.values_mut() {
-            source.close(end);
+            source.close(books.scope.from, end);
         }
         let one = books.tally.generations <= 1;
         let bounds = Bounds {
@@ -110,9 +110,11 @@ impl Closed {
         }
         reasons.partly.extend(control.in_part.clone());
         let rules = self.rules(control, &mut reasons);
-        if !about_the_trail_itself(control) {
+        let over_time = !about_the_trail_itself(control);
+        if over_time {
             self.running(&mut reasons);
         }
+        let coverage = over_time.then(|| self.covered(control));
         let mut other_exceptions = Vec::new();
         let (mut with, mut without, mut missing) = (0, 0, Vec::new());
         let mut shown = Vec::new();
@@ -150,6 +152,7 @@ impl Closed {
             state_text: state_text(state, exceptions),
             exceptions,
             not_measured,
+            coverage,
             rules,
             evidence: shown,
             findings,
@@ -200,6 +203,14 @@ impl Closed {
                 .push("No event of the period was read, so the rules had nothing to look at.".to_owned());
         }
         rules
+    }
+
+    /// How much of the period all rules of the control were in force; without rules, how much was recorded.
+    fn covered(&self, control: &Control) -> Covered {
+        let coverage = &self.books.coverage;
+        let rules = control.rules.iter().filter_map(|pattern| coverage.watched(pattern));
+        let micros = rules.map(|watched| watched.micros).min().unwrap_or_else(|| coverage.running());
+        Covered { seconds: micros / 1_000_000, percent: percent(micros, coverage.length()) }
     }
 
     fn running(&self, reasons: &mut Reasons) {
@@ -425,12 +436,18 @@ pub(super) fn duration(micros: i64) -> String {
     }
 }
 
+/// `2026-11-20 00:04:42 UTC`, for sentences.
+pub(super) fn utc(time: Time) -> String {
+    let (year, month, day, hour, minute, second) = time.civil();
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
+}
+
 /// `12,345`.
 pub(super) fn thousands(value: u64) -> String {
     let digits = value.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place) % 3 == 0 {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);

@@ -4,7 +4,7 @@
 //! remote content (a content security policy in the page forbids both), system fonts, print style for A4. Every
 //! state is a sign and words, never a colour alone.
 
-use super::data::{ControlData, CoverageData, Report, State};
+use super::data::{ControlData, CoverageData, Report, SourceData, State};
 use super::judge::{duration, thousands};
 use super::{Verdict, parts};
 use crate::model::Time;
@@ -144,8 +144,7 @@ impl Page<'_> {
     fn opening(&self) -> Markup {
         let report = self.report;
         let summary = report.summary;
-        let systems: Vec<String> =
-            report.sources.iter().map(|source| format!("{} ({})", source.name, source.system)).collect();
+        let systems: Vec<String> = report.sources.iter().map(system).collect();
         let policy =
             report.policies.last().map_or("none in force".to_owned(), |policy| policy.digest.clone());
         html! {
@@ -162,9 +161,9 @@ impl Page<'_> {
             }
             (self.warnings())
             dl.facts {
-                div { dt { "Period" } dd { (self.time(&report.period.from)) " to " (self.time(&report.period.to)) ", " (self.zone_name()) } }
+                div { dt { "Period" } dd { (self.day(&report.period.from)) " to " (self.day(&report.period.to)) ", " (self.zone_name()) } }
                 div { dt { "Made" } dd { (self.time(&report.generated)) ", on " (report.host) } }
-                div { dt { "Systems" } dd { @if systems.is_empty() { "no source had events" } @else { (systems.join(", ")) } } }
+                div { dt { "Systems" } dd { @if systems.is_empty() { "no source is known" } @else { (systems.join(", ")) } } }
                 div { dt { "Daemon ran" } dd { (duration(report.coverage.running_seconds * 1_000_000)) " of " (duration(report.period.seconds * 1_000_000)) " (" (report.coverage.percent) " %)" } }
                 div { dt { "Events" } dd { (thousands(report.counts.events)) " of the period" } }
                 div { dt { "Findings" } dd { (thousands(report.counts.findings)) ", in " (thousands(report.counts.incidents_opened)) " new incidents" } }
@@ -233,15 +232,19 @@ impl Page<'_> {
                 (self.report.framework.minimum_coverage_percent) " % of the period, and no evidence that it depends on is missing."
             }
             table.matrix {
-                thead { tr { th { "Control" } th { "Subject" } th { "State" } th.num { "Exceptions" } th.num { "A person adds" } } }
+                thead { tr { th { "Control" } th { "Subject" } th { "State" } th.num { "Coverage" } th.num { "Exceptions" } th.num { "A person adds" } } }
                 tbody {
                     @for Group { id: group, title } in groups {
-                        tr.group { td colspan="5" { span.num { (group) } (title) } }
+                        tr.group { td colspan="6" { span.num { (group) } (title) } }
                         @for control in self.of(group) {
                             tr {
                                 td { a href={ "#" (anchor(&control.id)) } { (control.id) } }
                                 td { (control.title) }
                                 td { (chip(control.state, short_state(control.state))) }
+                                td.num { @match &control.coverage {
+                                    Some(covered) => { (duration(covered.seconds * 1_000_000)) ", " (covered.percent) " %" }
+                                    None => { "at report time" }
+                                } }
                                 td.num { @if control.exceptions > 0 { (thousands(control.exceptions)) } @else { "–" } }
                                 td.num { @if control.person.is_empty() { "–" } @else { (control.person.len()) @if control.person.len() == 1 { " item" } @else { " items" } } }
                             }
@@ -266,7 +269,7 @@ impl Page<'_> {
             (parts::lanes(self))
             (self.gaps(coverage))
             h4 { "Sources" }
-            @if report.sources.is_empty() { p { "No source had an event in the period." } } @else {
+            @if report.sources.is_empty() { p { "The trail knows no source." } } @else {
                 table {
                     thead { tr {
                         th { "source" } th { "system" } th { "feed" } th.num { "events" } th.num { "with defects" }
@@ -279,7 +282,11 @@ impl Page<'_> {
                         td.num { (thousands(source.events)) }
                         td.num { (thousands(source.with_defects)) }
                         td.num { (thousands(source.read_under_rules)) }
-                        td { (duration(source.longest_silence_seconds * 1_000_000)) " from " (self.time(&source.longest_silence.from)) }
+                        td {
+                            @if source.events == 0 { b { "all of the period" } } @else {
+                                (duration(source.longest_silence_seconds * 1_000_000)) " from " (self.time(&source.longest_silence.from))
+                            }
+                        }
                         td.num { (duration(source.longest_delay_seconds * 1_000_000)) }
                     } } }
                 }
@@ -414,6 +421,14 @@ impl Page<'_> {
                 li { "Full values. Card and social-security numbers are masked before anything is stored; only a keyed fingerprint tells two occurrences of one value." }
             }
         }
+    }
+}
+
+/// A source with its product; a source that was silent all the time says so.
+fn system(source: &SourceData) -> String {
+    match source.events {
+        0 => format!("{} (silent)", source.name),
+        _ => format!("{} ({})", source.name, source.system),
     }
 }
 

@@ -13,6 +13,9 @@ const EVENT_ROWS: usize = 5;
 /// Rows of a list of findings that stand on the page.
 const FINDING_ROWS: usize = 40;
 
+/// A word longer than this is broken across lines, so that no table grows out of the page.
+const LONG_WORD: usize = 36;
+
 /// All lists of a control, in the page's order.
 pub(super) fn lists_of(control: &ControlData) -> impl Iterator<Item = &List> {
     control.evidence.iter().filter_map(|evidence| evidence.list.as_ref()).chain(&control.findings)
@@ -144,8 +147,8 @@ fn cell(page: &Page<'_>, column: &str, cell: &str) -> Markup {
         "time" | "to" => html! { td.when { (page.time(cell)) } },
         "from" if Time::parse(cell).is_some() => html! { td.when { (page.time(cell)) } },
         "severity" => html! { td { span.sev.(severity(cell)) { (cell) } } },
-        "who" | "what was found" => html! { td.wide { (cell) } },
         "rule" | "digest" | "query" => html! { td { code { (cell) } } },
+        _ if cell.split(' ').any(|word| word.len() > LONG_WORD) => html! { td.long { (cell) } },
         _ => html! { td { (cell) } },
     }
 }

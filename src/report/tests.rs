@@ -290,6 +290,7 @@ fn states_follow_from_what_ran_and_what_was_found() {
         assert_eq!(state(&report, id), expected, "control {id}");
     }
     assert_eq!(report.counts.unreadable, 0);
+    assert_eq!(report.policies.len(), 1, "a restart under the same policies is no new version");
     assert_eq!(report.coverage.percent, "99.7");
 }
 
