@@ -149,8 +149,8 @@ impl Page<'_> {
             report.policies.last().map_or("none in force".to_owned(), |policy| policy.digest.clone());
         html! {
             p.lede {
-                "This report shows what the audit trail of " b { (report.deployment) } " holds about "
-                (summary.controls) " requirements: the evidence, the exceptions, and what was not measured. "
+                "For " (summary.controls) " requirements, this report shows what the audit trail of " b { (report.deployment) }
+                " holds: the evidence, the exceptions, and what was not measured. "
                 "It gives no opinion on whether a requirement is met."
             }
             div.tiles {
@@ -242,7 +242,7 @@ impl Page<'_> {
                                 td { (control.title) }
                                 td { (chip(control.state, short_state(control.state))) }
                                 td.num { @match &control.coverage {
-                                    Some(covered) => { (duration(covered.seconds * 1_000_000)) ", " (covered.percent) " %" }
+                                    Some(covered) => { (covered.percent) " %" }
                                     None => { "at report time" }
                                 } }
                                 td.num { @if control.exceptions > 0 { (thousands(control.exceptions)) } @else { "–" } }

@@ -30,6 +30,15 @@ pub(super) fn control(page: &Page<'_>, control: &ControlData) -> Markup {
                 (chip(control.state, &control.state_text))
             }
             p.asks { (control.asks) }
+            p.covered {
+                @match &control.coverage {
+                    Some(covered) => {
+                        "Coverage: " b { (covered.percent) " %" } " of the period, " (duration(covered.seconds * 1_000_000))
+                        " of " (duration(page.report.period.seconds * 1_000_000))
+                    }
+                    None => { "Coverage: the trail as it stood when this report was made" }
+                }
+            }
             div.block.evidence {
                 h4 { "Evidence" }
                 (rules(page, control))
@@ -45,7 +54,7 @@ pub(super) fn control(page: &Page<'_>, control: &ControlData) -> Markup {
             div.block.missing {
                 h4 { "Not measured" }
                 @if control.not_measured.is_empty() {
-                    p { "Nothing of what this report sets out to measure for this control." }
+                    p { "Nothing: all that this report sets out to measure here was measured." }
                 } @else {
                     ul { @for reason in &control.not_measured { li { (ticked(reason)) } } }
                 }
@@ -68,7 +77,7 @@ fn rules(page: &Page<'_>, control: &ControlData) -> Markup {
             table {
                 thead { tr { th { "rule" } th { "in force under it" } th.num { "in force" } th.num { "of the daemon's time" } th.num { "events seen" } } }
                 tbody { @for rule in &control.rules { tr {
-                    td { code { (rule.pattern) } }
+                    td { code.whole { (rule.pattern) } }
                     td { @if rule.rules.is_empty() { "none" } @else { (some(&rule.rules)) } }
                     td.num { (duration(rule.in_force_seconds * 1_000_000)) " of " (duration(running * 1_000_000)) }
                     td.num { (rule.percent_of_running) " %" }
@@ -147,6 +156,7 @@ fn cell(page: &Page<'_>, column: &str, cell: &str) -> Markup {
         "time" | "to" => html! { td.when { (page.time(cell)) } },
         "from" if Time::parse(cell).is_some() => html! { td.when { (page.time(cell)) } },
         "severity" => html! { td { span.sev.(severity(cell)) { (cell) } } },
+        "rule" if cell.len() <= LONG_WORD => html! { td { code.whole { (cell) } } },
         "rule" | "digest" | "query" => html! { td { code { (cell) } } },
         _ if cell.split(' ').any(|word| word.len() > LONG_WORD) => html! { td.long { (cell) } },
         _ => html! { td { (cell) } },

@@ -435,6 +435,35 @@ fn the_manifest_names_the_files_and_jq_counts_the_lists_again() {
     }
 }
 
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+    /// Whatever stands in the lines, a report comes out, and every line is counted once.
+    #[test]
+    fn no_line_ends_a_report(
+        lines in proptest::collection::vec(
+            (
+                proptest::sample::select(vec!["event", "finding", "incident", "alert", "policy", "start", "stop", "grants", "commit", "x"]),
+                -4_000_000_000i64..90_000_000_000,
+                "[\\PC]{0,12}",
+                proptest::sample::select(vec!["5", "null", "[1]", "{\"id\":3}", "\"a\"", "[\"b\"]", "true", "-1", "1e99"]),
+                proptest::sample::select(vec!["time", "rules", "target", "cursors", "state", "actor", "part", "files", "rule", "heartbeat"]),
+            ),
+            0..40,
+        )
+    ) {
+        let mut collector = Collector::new(november(), framework());
+        for (kind, seconds, text, value, member) in &lines {
+            let time = Time::from_seconds(*seconds);
+            collector.line(format!("{{\"i\":1,\"t\":\"{time}\",\"kind\":\"{kind}\",\"{member}\":{value},\"z\":{text:?}}}").as_bytes());
+            collector.line(text.as_bytes());
+        }
+        let (report, files) = collector.finish(facts(1), &key());
+        let counted: u64 = report.counts.entries.values().sum();
+        proptest::prop_assert!(counted + report.counts.unreadable >= 2 * lines.len() as u64);
+        proptest::prop_assert_eq!(files.len(), 9);
+    }
+}
+
 /// Writes the bundle to a folder for people to look at: `CRMWARDEN_REPORT_DIR=/somewhere cargo test`.
 #[test]
 fn a_bundle_can_be_written_out() {
