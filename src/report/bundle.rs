@@ -67,28 +67,7 @@ fn verify_md(report: &Report) -> String {
     let deployment = &report.deployment;
     let trail = &report.trail;
     let namespace = sshsig::NAMESPACE;
-    let sample = report
-        .controls
-        .iter()
-        .flat_map(|control| control.evidence.iter().filter_map(|evidence| evidence.list.as_ref()))
-        .find(|list| list.rows_in_source > 0);
-    let list = match sample {
-        Some(list) => format!(
-            "For list {id} ({title}) of this report, in the folder that holds the trail's segments:\n\n\
-             ```sh\n\
-             cat trail/g*/segments/*.jsonl \\\n  | jq -rR '. as $line | fromjson | select({query}) | $line' \\\n  | sha256sum\n\
-             # expected: {digest}, over {rows} rows\n\
-             ```\n\n\
-             Sealed segments may be compressed: read those with `zstdcat` in the place of `cat`, in the order of \
-             their names.\n",
-            id = list.id,
-            title = list.title,
-            query = list.query,
-            digest = list.digest,
-            rows = thousands(list.rows_in_source),
-        ),
-        None => "No list of this report has a row, so there is nothing to count again.\n".to_owned(),
-    };
+    let list = recount(report);
     format!(
         "# How to verify this report\n\n\
          {title} {version}, {deployment}, {from} (included) to {to} (excluded). Nothing below needs the program that \
@@ -137,6 +116,32 @@ fn verify_md(report: &Report) -> String {
         size = thousands(trail.size),
         root = trail.root,
     )
+}
+
+/// The commands that count the first list with rows again.
+fn recount(report: &Report) -> String {
+    let sample = report
+        .controls
+        .iter()
+        .flat_map(|control| control.evidence.iter().filter_map(|evidence| evidence.list.as_ref()))
+        .find(|list| list.rows_in_source > 0);
+    match sample {
+        Some(list) => format!(
+            "For list {id} ({title}) of this report, in the folder that holds the trail's segments:\n\n\
+             ```sh\n\
+             cat trail/g*/segments/*.jsonl \\\n  | jq -rR '. as $line | fromjson | select({query}) | $line' \\\n  | sha256sum\n\
+             # expected: {digest}, over {rows} rows\n\
+             ```\n\n\
+             Sealed segments may be compressed: read those with `zstdcat` in the place of `cat`, in the order of \
+             their names.\n",
+            id = list.id,
+            title = list.title,
+            query = list.query,
+            digest = list.digest,
+            rows = thousands(list.rows_in_source),
+        ),
+        None => "No list of this report has a row, so there is nothing to count again.\n".to_owned(),
+    }
 }
 
 fn signer_line(report: &Report) -> String {

@@ -25,18 +25,20 @@ pub(super) fn lists_of(control: &ControlData) -> impl Iterator<Item = &List> {
 pub(super) fn control(page: &Page<'_>, control: &ControlData) -> Markup {
     html! {
         section.control id=(anchor(&control.id)) {
-            div.top {
-                h3 { span.num { (control.id) } (control.title) }
-                (chip(control.state, &control.state_text))
-            }
-            p.asks { (control.asks) }
-            p.covered {
-                @match &control.coverage {
-                    Some(covered) => {
-                        "Coverage: " b { (covered.percent) " %" } " of the period, " (duration(covered.seconds * 1_000_000))
-                        " of " (duration(page.report.period.seconds * 1_000_000))
+            div.head {
+                div.top {
+                    h3 { span.num { (control.id) } (control.title) }
+                    (chip(control.state, &control.state_text))
+                }
+                p.asks { (control.asks) }
+                p.covered {
+                    @match &control.coverage {
+                        Some(covered) => {
+                            "Coverage: " b { (covered.percent) " %" } " of the period, " (duration(covered.seconds * 1_000_000))
+                            " of " (duration(page.report.period.seconds * 1_000_000))
+                        }
+                        None => { "Coverage: the trail as it stood when this report was made" }
                     }
-                    None => { "Coverage: the trail as it stood when this report was made" }
                 }
             }
             div.block.evidence {
