@@ -72,6 +72,8 @@ pub struct Control {
     pub person: Vec<String>,
     /// Why the product cannot measure the control at all, where that is so.
     pub not_measured: Option<String>,
+    /// Why it can be measured only in part, where that is so.
+    pub in_part: Option<String>,
 }
 
 /// What the findings of a control's rules mean for it.
@@ -236,6 +238,7 @@ struct RawControl {
     #[serde(default)]
     person: Vec<String>,
     not_measured: Option<String>,
+    in_part: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -352,6 +355,7 @@ fn ready_control(raw: RawControl, at: &dyn Fn(String) -> Problem) -> Result<Cont
         evidence,
         person: raw.person.iter().map(|text| folded(text)).collect(),
         not_measured: raw.not_measured.as_deref().map(folded),
+        in_part: raw.in_part.as_deref().map(folded),
     })
 }
 
