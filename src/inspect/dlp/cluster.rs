@@ -1,8 +1,7 @@
 //! A cluster: digits with at most three separators between any two, as groups.
 //!
 //! All detectors read their numbers from clusters, so every spelling of a digit or separator that
-//! [`super::token`] knows works for all of them. A cluster's digits are wiped when it is dropped or filled
-//! anew.
+//! [`super::token`] knows works for all of them. A cluster's digits are wiped when it is dropped.
 
 use super::blocks::FEWEST;
 use super::token::{self, Token};
@@ -14,7 +13,6 @@ const MOST_SEPARATORS: u8 = 3;
 /// One digit and where it is spelled.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Digit {
-    pub(super) value: u8,
     pub(super) start: usize,
     pub(super) end: usize,
 }
@@ -43,25 +41,17 @@ pub(super) struct Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        self.clear();
+        self.values.zeroize();
     }
 }
 
 impl Cluster {
-    fn clear(&mut self) {
-        self.values.zeroize();
-        for digit in &mut self.digits {
-            digit.value.zeroize();
-        }
-        self.values.clear();
-        self.digits.clear();
-        self.groups.clear();
-    }
-
     /// Reads the cluster that begins at `from`. Returns where reading stopped, which is after `from`
     /// whenever anything was there.
     pub(super) fn fill(&mut self, bytes: &[u8], from: usize) -> usize {
-        self.clear();
+        self.values.clear();
+        self.digits.clear();
+        self.groups.clear();
         let mut place = from;
         let (mut gap, mut width) = (0u8, 0u8);
         loop {
@@ -89,7 +79,7 @@ impl Cluster {
             Some(group) if gap == 0 => group.len += 1,
             _ => self.groups.push(Group { first: self.digits.len(), len: 1, gap, width }),
         }
-        self.digits.push(Digit { value, start: place, end: place + length });
+        self.digits.push(Digit { start: place, end: place + length });
         self.values.push(value);
     }
 
@@ -136,6 +126,12 @@ pub(super) fn begin(bytes: &[u8], place: usize, floor: usize) -> (usize, Option<
 
 /// The start of an escape whose digits begin at `start`.
 fn escape_before(bytes: &[u8], start: usize, floor: usize) -> Option<usize> {
+    if !matches!(
+        start.checked_sub(1).and_then(|last| bytes.get(last)),
+        Some(b'%' | b'u' | b'#' | b'x' | b'X')
+    ) {
+        return None;
+    }
     let head = bytes.get(floor..start)?;
     let width = [b"\\u".as_slice(), b"&#x", b"&#X", b"&#", b"\\x", b"%"]
         .iter()
