@@ -113,8 +113,8 @@ fn evaluate(cluster: &Cluster, text: &[u8], path: &str, window: Window, hits: &[
     let digits = cluster.digits_of(window.first, window.last);
     let (start, end) = (digits.first()?.start, digits.last()?.end);
     let mut score = Score::default();
-    let inside = sides(cluster, text, window, start, end, &mut score)?;
     let track = is_track(text, start, end);
+    let inside = if track { Edge::Clear } else { sides(cluster, text, window, start, end, &mut score)? };
     let mut context = context::around(Detector::PaymentCard, text, start, end, path);
     super::inherit(&mut context, Detector::PaymentCard, text, start, hits);
     let stated = context.states() || track || inside == Edge::Named;

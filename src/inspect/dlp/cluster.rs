@@ -108,14 +108,12 @@ impl Cluster {
 /// Where a number around `place` begins. The second place, where there is one, is the other reading of
 /// two digits after a per cent sign or of four after `\u`: an escape, or part of the number.
 pub(super) fn begin(bytes: &[u8], place: usize, floor: usize) -> (usize, Option<usize>) {
+    let separates = |byte: &u8| matches!(byte, b' ' | b'-' | b'.' | b'_' | b'/' | b'+' | b'\t'..=b'\r');
     let mut start = place;
-    while start > floor {
-        match bytes.get(start - 1) {
-            Some(b'0'..=b'9' | b' ' | b'-' | b'.' | b'_' | b'/' | b'+' | b'\t'..=b'\r') => start -= 1,
-            _ => break,
-        }
+    while start > floor && bytes.get(start - 1).is_some_and(|byte| byte.is_ascii_digit() || separates(byte)) {
+        start -= 1;
     }
-    while start < place && !bytes.get(start).is_some_and(u8::is_ascii_digit) {
+    while bytes.get(start).is_some_and(separates) {
         start += 1;
     }
     match escape_before(bytes, start, floor) {
@@ -124,24 +122,23 @@ pub(super) fn begin(bytes: &[u8], place: usize, floor: usize) -> (usize, Option<
     }
 }
 
-/// The start of an escape whose digits begin at `start`.
+/// The start of an escape whose last digits begin at `start`: `\u0034` and `\uff14`, `&#52;`, `%34`.
 fn escape_before(bytes: &[u8], start: usize, floor: usize) -> Option<usize> {
-    if !matches!(
-        start.checked_sub(1).and_then(|last| bytes.get(last)),
-        Some(b'%' | b'u' | b'#' | b'x' | b'X')
-    ) {
-        return None;
-    }
-    let head = bytes.get(floor..start)?;
-    let width = [b"\\u".as_slice(), b"&#x", b"&#X", b"&#", b"\\x", b"%"]
-        .iter()
-        .find(|sign| head.ends_with(sign))?
-        .len();
-    let mut escape = start - width;
-    while escape > floor && bytes.get(escape - 1) == Some(&b'\\') && bytes.get(escape) == Some(&b'\\') {
-        escape -= 1;
-    }
-    Some(escape)
+    let head = bytes.get(start.saturating_sub(8).max(floor)..start)?;
+    let escape = match head {
+        [.., b'%'] => start - 1,
+        [.., b'&', b'#'] => start - 2,
+        _ => {
+            let letters = head.iter().rev().take(3).take_while(|byte| byte.is_ascii_hexdigit()).count();
+            match head.get(..head.len() - letters)? {
+                [.., b'\\', b'u' | b'x'] => start - letters - 2,
+                [.., b'&', b'#', b'x' | b'X'] => start - letters - 3,
+                _ => return None,
+            }
+        }
+    };
+    let more = bytes.get(floor..escape)?.iter().rev().take(3).take_while(|byte| **byte == b'\\').count();
+    Some(if bytes.get(escape) == Some(&b'\\') { escape - more } else { escape })
 }
 
 /// Steps back over the leading bytes of a character written as several `%XX`.
