@@ -52,23 +52,30 @@ fn best(cluster: &Cluster, text: &[u8], path: &str, first: usize, hits: &[Hit]) 
     if matches!(cluster.values.get(begin.first), None | Some(0 | 7)) {
         return None;
     }
-    let mut windows = Vec::new();
+    let mut best: Option<(u8, Window)> = None;
     let mut total = 0;
     for (last, group) in cluster.groups.iter().enumerate().skip(first).take(LONGEST) {
         total += group.len;
         if total > LONGEST {
             break;
         }
-        if total >= SHORTEST {
-            windows.push(Window { first, last, shape: shape(cluster, first, last) });
+        if total >= SHORTEST && possible(cluster.values_of(first, last)) {
+            let window = Window { first, last, shape: shape(cluster, first, last) };
+            // Sixteen digits first, then the usual groupings, then the longer.
+            let rank = window.shape as u8 * 32 + if total == 16 { 0 } else { 31 - total as u8 };
+            if best.is_none_or(|(other, _)| rank < other) {
+                best = Some((rank, window));
+            }
         }
     }
-    // Sixteen digits first, then the usual groupings, then the longer.
-    windows.sort_by_key(|window| {
-        let len = cluster.values_of(window.first, window.last).len();
-        (window.shape, len != 16, usize::MAX - len)
-    });
-    windows.into_iter().find_map(|window| Some((evaluate(cluster, text, path, window, hits)?, window.last)))
+    let (_, window) = best?;
+    Some((evaluate(cluster, text, path, window, hits)?, window.last))
+}
+
+/// Whether issuer, length and check digit allow it.
+fn possible(values: &[u8]) -> bool {
+    let checks = |network: Network| network.unchecked || networks::luhn(values);
+    networks::network(values).is_some_and(checks)
 }
 
 fn shape(cluster: &Cluster, first: usize, last: usize) -> Shape {
@@ -106,8 +113,8 @@ fn evaluate(cluster: &Cluster, text: &[u8], path: &str, window: Window, hits: &[
     let digits = cluster.digits_of(window.first, window.last);
     let (start, end) = (digits.first()?.start, digits.last()?.end);
     let mut score = Score::default();
-    let inside = sides(cluster, text, window, start, end, &mut score)?;
     let track = is_track(text, start, end);
+    let inside = if track { Edge::Clear } else { sides(cluster, text, window, start, end, &mut score)? };
     let mut context = context::around(Detector::PaymentCard, text, start, end, path);
     super::inherit(&mut context, Detector::PaymentCard, text, start, hits);
     let stated = context.states() || track || inside == Edge::Named;
@@ -141,16 +148,14 @@ fn evaluate(cluster: &Cluster, text: &[u8], path: &str, window: Window, hits: &[
 }
 
 fn rate(score: &mut Score, network: Network, checked: bool, shape: Shape, context: &Context) {
-    score.add("check digit", i8::from(checked));
-    score.add("issuer and length", if network.strong { 2 } else { 0 });
+    score.add("check digit", if checked { 1 } else { -3 });
+    score.add("issuer and length", if network.strong { 3 } else { 0 });
     match shape {
         Shape::Printed => score.add("grouped as printed", 2),
         Shape::Odd => score.add("unusual grouping", -1),
         Shape::Plain | Shape::Typed => {}
     }
-    score.add("words before", context.before);
-    score.add("field name", context.field);
-    score.add("words after", context.after);
+    context.rate(score);
 }
 
 /// Whether all separators in the window are of one kind that joins, so that an unusual grouping can still
@@ -158,7 +163,7 @@ fn rate(score: &mut Score, network: Network, checked: bool, shape: Shape, contex
 fn uniform(cluster: &Cluster, window: Window) -> bool {
     let mut gaps = cluster.groups.iter().take(window.last + 1).skip(window.first + 1).map(|group| group.gap);
     let Some(gap) = gaps.next() else { return true };
-    gap != b'\n' && gap != b'/' && gap != b'+' && gaps.all(|other| other == gap)
+    matches!(gap, b' ' | b'-' | b'_') && gaps.all(|other| other == gap)
 }
 
 /// Looks at both sides: the text where the cluster ends, the neighbouring groups elsewhere. `None` when
@@ -205,7 +210,7 @@ fn before_group(cluster: &Cluster, window: Window, score: &mut Score) {
         (_, gap)
             if gap == inner_gap(cluster, window) && previous.len >= 3 && !is_card_before(cluster, window) =>
         {
-            score.add("part of a longer list", -3);
+            score.add("part of a longer list", -6);
         }
         _ => {}
     }
@@ -222,7 +227,7 @@ fn after_group(cluster: &Cluster, window: Window, gap: u8, len: usize, rest: usi
             // Expiry and security code follow a card; four groups more are a list, or the next card.
             let tail = rest <= 2 && len <= 4;
             if !tail && !is_card_after(cluster, window) {
-                score.add("part of a longer list", -3);
+                score.add("part of a longer list", -6);
             } else if tail && len == 4 {
                 score.add("followed by a group", -1);
             }

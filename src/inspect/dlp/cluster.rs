@@ -1,8 +1,7 @@
 //! A cluster: digits with at most three separators between any two, as groups.
 //!
 //! All detectors read their numbers from clusters, so every spelling of a digit or separator that
-//! [`super::token`] knows works for all of them. A cluster's digits are wiped when it is dropped or filled
-//! anew.
+//! [`super::token`] knows works for all of them. A cluster's digits are wiped when it is dropped.
 
 use super::blocks::FEWEST;
 use super::token::{self, Token};
@@ -14,7 +13,6 @@ const MOST_SEPARATORS: u8 = 3;
 /// One digit and where it is spelled.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Digit {
-    pub(super) value: u8,
     pub(super) start: usize,
     pub(super) end: usize,
 }
@@ -43,25 +41,17 @@ pub(super) struct Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        self.clear();
+        self.values.zeroize();
     }
 }
 
 impl Cluster {
-    fn clear(&mut self) {
-        self.values.zeroize();
-        for digit in &mut self.digits {
-            digit.value.zeroize();
-        }
-        self.values.clear();
-        self.digits.clear();
-        self.groups.clear();
-    }
-
     /// Reads the cluster that begins at `from`. Returns where reading stopped, which is after `from`
     /// whenever anything was there.
     pub(super) fn fill(&mut self, bytes: &[u8], from: usize) -> usize {
-        self.clear();
+        self.values.clear();
+        self.digits.clear();
+        self.groups.clear();
         let mut place = from;
         let (mut gap, mut width) = (0u8, 0u8);
         loop {
@@ -89,7 +79,7 @@ impl Cluster {
             Some(group) if gap == 0 => group.len += 1,
             _ => self.groups.push(Group { first: self.digits.len(), len: 1, gap, width }),
         }
-        self.digits.push(Digit { value, start: place, end: place + length });
+        self.digits.push(Digit { start: place, end: place + length });
         self.values.push(value);
     }
 
@@ -118,14 +108,12 @@ impl Cluster {
 /// Where a number around `place` begins. The second place, where there is one, is the other reading of
 /// two digits after a per cent sign or of four after `\u`: an escape, or part of the number.
 pub(super) fn begin(bytes: &[u8], place: usize, floor: usize) -> (usize, Option<usize>) {
+    let separates = |byte: &u8| matches!(byte, b' ' | b'-' | b'.' | b'_' | b'/' | b'+' | b'\t'..=b'\r');
     let mut start = place;
-    while start > floor {
-        match bytes.get(start - 1) {
-            Some(b'0'..=b'9' | b' ' | b'-' | b'.' | b'_' | b'/' | b'+' | b'\t'..=b'\r') => start -= 1,
-            _ => break,
-        }
+    while start > floor && bytes.get(start - 1).is_some_and(|byte| byte.is_ascii_digit() || separates(byte)) {
+        start -= 1;
     }
-    while start < place && !bytes.get(start).is_some_and(u8::is_ascii_digit) {
+    while bytes.get(start).is_some_and(separates) {
         start += 1;
     }
     match escape_before(bytes, start, floor) {
@@ -134,18 +122,23 @@ pub(super) fn begin(bytes: &[u8], place: usize, floor: usize) -> (usize, Option<
     }
 }
 
-/// The start of an escape whose digits begin at `start`.
+/// The start of an escape whose last digits begin at `start`: `\u0034` and `\uff14`, `&#52;`, `%34`.
 fn escape_before(bytes: &[u8], start: usize, floor: usize) -> Option<usize> {
-    let head = bytes.get(floor..start)?;
-    let width = [b"\\u".as_slice(), b"&#x", b"&#X", b"&#", b"\\x", b"%"]
-        .iter()
-        .find(|sign| head.ends_with(sign))?
-        .len();
-    let mut escape = start - width;
-    while escape > floor && bytes.get(escape - 1) == Some(&b'\\') && bytes.get(escape) == Some(&b'\\') {
-        escape -= 1;
-    }
-    Some(escape)
+    let head = bytes.get(start.saturating_sub(8).max(floor)..start)?;
+    let escape = match head {
+        [.., b'%'] => start - 1,
+        [.., b'&', b'#'] => start - 2,
+        _ => {
+            let letters = head.iter().rev().take(3).take_while(|byte| byte.is_ascii_hexdigit()).count();
+            match head.get(..head.len() - letters)? {
+                [.., b'\\', b'u' | b'x'] => start - letters - 2,
+                [.., b'&', b'#', b'x' | b'X'] => start - letters - 3,
+                _ => return None,
+            }
+        }
+    };
+    let more = bytes.get(floor..escape)?.iter().rev().take(3).take_while(|byte| **byte == b'\\').count();
+    Some(if bytes.get(escape) == Some(&b'\\') { escape - more } else { escape })
 }
 
 /// Steps back over the leading bytes of a character written as several `%XX`.

@@ -6,12 +6,14 @@
 //! nothing about the second. In JSON text a word in another member is no context, and keys that only say
 //! `old` or `new` pass on what stands before them.
 
-use super::Detector;
 use super::words::{self, Word};
+use super::{Detector, Score};
 
 /// How far to look back and ahead, in bytes.
 const BEFORE: usize = 64;
 const AHEAD: usize = 24;
+/// How far a word that names another thing reaches: it stands directly before its number.
+const DENIAL: usize = 16;
 
 /// What was found. Zero points mean nothing was said.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,6 +27,13 @@ pub(super) struct Context {
 }
 
 impl Context {
+    /// Adds what was said to a score. A vague field name neither weighs against a statement nor twice.
+    pub(super) fn rate(&self, score: &mut Score) {
+        let vague = (-2..0).contains(&self.field) && self.before != 0;
+        score.add("words before", self.before);
+        score.add("field name", if vague { 0 } else { self.field });
+        score.add("words after", self.after);
+    }
     /// Whether something states that it is such a number.
     pub(super) fn states(&self) -> bool {
         self.before >= 3 || self.field >= 3 || (self.after >= 2 && self.before >= 0)
@@ -119,7 +128,11 @@ fn free_text(detector: Detector, value: &[u8]) -> Option<i8> {
         };
     }
     let text = text.get(used_up_to(text)..).unwrap_or_default();
-    Some(sum(words::find(text).map(|(word, _)| points(detector, word)).rev()))
+    let reach = text.len().saturating_sub(DENIAL);
+    let heard = |(word, end): (&Word, usize)| {
+        Some(points(detector, word)).filter(|points| *points > 0 || end >= reach)
+    };
+    Some(sum(words::find(text).rev().filter_map(heard)))
 }
 
 /// Adds points from the nearest word outwards until a clear statement was heard.
@@ -127,11 +140,11 @@ fn sum(points: impl Iterator<Item = i8>) -> i8 {
     let mut sum = 0i8;
     for points in points {
         sum = sum.saturating_add(points);
-        if points.abs() >= 3 {
+        if points.abs() >= 2 {
             break;
         }
     }
-    sum.clamp(-4, 4)
+    sum.clamp(-6, 4)
 }
 
 /// The end of the last thing that used up the words before it: four digits in a row or a masked part.

@@ -184,8 +184,9 @@ pub fn scan(text: &str, path: &str, hits: &mut Vec<Hit>) {
 
 fn scan_plain(bytes: &[u8], path: &str, hits: &mut Vec<Hit>) {
     let mut cluster = Cluster::default();
+    let mut places = blocks::Places::new(bytes);
     let mut from = 0;
-    while let Some(place) = blocks::next(bytes, from) {
+    while let Some(place) = places.next(from) {
         let (start, other) = cluster::begin(bytes, place, from);
         let before = hits.len();
         let mut end = read_one(&mut cluster, bytes, start, path, hits);

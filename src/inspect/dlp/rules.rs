@@ -177,7 +177,9 @@ fn note(found: &mut Vec<Found>, hit: Hit, path: &str, key: &Key) {
     match known {
         Some(known) => {
             known.count += 1;
-            if hit.likelihood > known.hit.likelihood {
+            // The changed field says more to a steward than the sentence about it.
+            let rank = |likelihood, path: &str| (likelihood, path.starts_with("changes."));
+            if rank(hit.likelihood, path) > rank(known.hit.likelihood, &known.path) {
                 known.hit = hit;
                 known.path = path.to_owned();
             }

@@ -113,7 +113,7 @@ fn evaluate(
         return None;
     }
     match gap {
-        b'-' => score.add("dashes", 3),
+        b'-' => score.add("dashes", 4),
         b' ' | b'.' => score.add("blanks or dots", 1),
         _ => {}
     }
@@ -122,9 +122,7 @@ fn evaluate(
         Validity::Recent => score.add("issued since 2011 only", -1),
         _ => {}
     }
-    score.add("words before", context.before);
-    score.add("field name", context.field);
-    score.add("words after", context.after);
+    context.rate(&mut score);
     if named && context.before < 3 {
         score.add("a word touches it", 3);
     }

@@ -129,14 +129,14 @@ const HINTS: &[Word] = &[
     word("expires", 2, 0),
     word("exp date", 2, 0),
     word("valid thru", 3, 0),
-    word("charge", 2, -1),
-    word("charged", 2, -1),
-    word("paid", 2, -1),
+    word("charge", 3, -1),
+    word("charged", 3, -1),
+    word("paid", 3, -1),
     word("pay", 1, 0),
-    word("payment", 2, -1),
-    word("payment failed", 2, -1),
+    word("payment", 3, -1),
+    word("payment failed", 3, -1),
     word("billing", 1, 0),
-    word("declined", 2, 0),
+    word("declined", 3, 0),
     word("renewal", 1, 0),
     word("renew", 1, 0),
     word("refund", 1, -1),
@@ -382,7 +382,7 @@ const GENERIC: &[&str] = &[
 static ALL: LazyLock<Vec<Word>> = LazyLock::new(|| {
     let cards = CARD.iter().map(|text| word(text, 4, -2));
     let numbers = SSN.iter().map(|text| word(text, -1, 4));
-    let others = OTHERS.iter().map(|text| word(text, -3, -4));
+    let others = OTHERS.iter().map(|text| word(text, -6, -6));
     let rest = HINTS.iter().chain(VAGUE).map(|known| word(known.text, known.card, known.ssn));
     cards.chain(numbers).chain(others).chain(rest).collect()
 });
