@@ -150,7 +150,10 @@ impl<'a> Row<'a> {
             return self.cells.push(Cell { name: Name::Position(place + 1), value });
         };
         // A byte order mark belongs to the file, not to the first column's name.
-        let name = if place == 0 { name.trim_start_matches('\u{feff}').trim_matches('"') } else { name };
+        let name = match name.strip_prefix('\u{feff}') {
+            Some(name) if place == 0 => name.trim_matches('"'),
+            _ => name,
+        };
         let Some((known, column)) = lookup(name) else {
             return self.cells.push(Cell { name: Name::Other(name), value });
         };
