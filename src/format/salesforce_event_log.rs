@@ -223,9 +223,21 @@ fn compact_time(text: &str) -> Option<Time> {
     Time::from_civil(date, (part(8, 10)?, part(10, 12)?, part(12, 14)?), micros)
 }
 
+/// Whether `20261121021008.8` and `2026-11-21T02:10:08.807Z` name the same second, by their digits.
+fn same_second(compact: &str, derived: &str) -> bool {
+    let Some((clock, fraction)) = compact.split_at_checked(14) else { return false };
+    let digits = derived.bytes().filter(u8::is_ascii_digit).take(14);
+    let fraction = fraction.strip_prefix('.').unwrap_or(fraction);
+    derived.ends_with('Z') && clock.bytes().eq(digits) && fraction.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 fn time_and_uid(event: &mut Event, row: &mut Row<'_>) {
     let derived = Time::parse(row.peek(Column::TimestampDerived));
-    let compact = compact_time(row.peek(Column::Timestamp));
+    let compact = match derived {
+        // Reading the second column would only find the same time once more.
+        Some(_) if same_second(row.peek(Column::Timestamp), row.peek(Column::TimestampDerived)) => derived,
+        _ => compact_time(row.peek(Column::Timestamp)),
+    };
     for (column, time) in [(Column::TimestampDerived, derived), (Column::Timestamp, compact)] {
         if time.is_none() && !row.peek(column).is_empty() {
             row.bad(column);
@@ -321,6 +333,10 @@ fn client(event: &mut Event, row: &mut Row<'_>) {
     for column in [Column::SourceIp, Column::ClientIp] {
         let value = row.peek(column);
         if value.is_empty() {
+            continue;
+        }
+        if event.client.ip.as_deref() == Some(value) {
+            row.forget(column);
             continue;
         }
         match (&event.client.ip, address(value)) {

@@ -19,6 +19,9 @@ use std::net::IpAddr;
 pub const MAX_DEPTH: usize = 64;
 /// Most members and elements of a JSON record, most columns of a CSV record.
 pub const MAX_MEMBERS: usize = 1024;
+/// Longest path of a JSON member in bytes. Every member below a name repeats it, so without a limit a
+/// short record could ask for gigabytes.
+pub const MAX_PATH: usize = 4096;
 
 /// An event of which nothing is known but its text, which stays in `message` so that inspection sees it.
 pub fn unparsed(system: System, feed: &'static str, code: DefectCode, text: &str) -> Event {
@@ -210,7 +213,7 @@ impl<'a> Iterator for CsvValues<'a> {
 pub enum JsonFault {
     /// Not one JSON object and nothing else.
     NotAnObject,
-    /// Deeper than [`MAX_DEPTH`] or wider than [`MAX_MEMBERS`].
+    /// Beyond [`MAX_DEPTH`], [`MAX_MEMBERS`] or [`MAX_PATH`].
     TooComplex,
 }
 
@@ -345,6 +348,9 @@ impl<'a> JsonReader<'a> {
             } else {
                 self.path.push_str(&place.to_string());
                 place += 1;
+            }
+            if self.path.len() > MAX_PATH {
+                return Err(JsonFault::TooComplex);
             }
             self.value(depth + 1)?;
             self.path.truncate(length);

@@ -93,10 +93,18 @@ fn lookup(name: &str) -> Option<(&'static str, Column)> {
     None
 }
 
+/// What a value's column is called.
+enum Name<'a> {
+    /// A column of the table, which its place in the row answers for.
+    Known(&'static str),
+    /// Another column, or the second one of a name.
+    Other(&'a str),
+    /// A value beyond the header, by its position from one.
+    Position(usize),
+}
+
 struct Cell<'a> {
-    name: Cow<'a, str>,
-    /// The name without copying it, for known columns.
-    known: Option<&'static str>,
+    name: Name<'a>,
     value: Cow<'a, str>,
 }
 
@@ -125,9 +133,8 @@ impl<'a> Row<'a> {
         }
         if let Some(rest) = values.rest() {
             row.defects.push(Defect::new(DefectCode::TooComplex));
-            let name = Cow::Owned(format!("#{}", count + 1));
-            row.cells.push(Cell { name, known: None, value: Cow::Borrowed(rest) });
             count += 1;
+            row.cells.push(Cell { name: Name::Position(count), value: Cow::Borrowed(rest) });
         }
         if count != header.len() {
             row.defects.push(Defect::new(DefectCode::ColumnCount));
@@ -140,21 +147,23 @@ impl<'a> Row<'a> {
 
     fn push(&mut self, header: &'a [String], place: usize, value: Cow<'a, str>) {
         let Some(name) = header.get(place) else {
-            let name = Cow::Owned(format!("#{}", place + 1));
-            return self.cells.push(Cell { name, known: None, value });
+            return self.cells.push(Cell { name: Name::Position(place + 1), value });
         };
         // A byte order mark belongs to the file, not to the first column's name.
-        let name = if place == 0 { name.trim_start_matches('\u{feff}').trim_matches('"') } else { name };
+        let name = match name.strip_prefix('\u{feff}') {
+            Some(name) if place == 0 => name.trim_matches('"'),
+            _ => name,
+        };
         let Some((known, column)) = lookup(name) else {
-            return self.cells.push(Cell { name: Cow::Borrowed(name), known: None, value });
+            return self.cells.push(Cell { name: Name::Other(name), value });
         };
         let Some(at) = self.places.get_mut(column as usize) else { return };
         if *at == 0 {
             *at = (self.cells.len() + 1) as u16;
-            self.cells.push(Cell { name: Cow::Borrowed(known), known: Some(known), value });
+            self.cells.push(Cell { name: Name::Known(known), value });
         } else {
             // The first of two columns with one name has the meaning; `rest` renames the other.
-            self.cells.push(Cell { name: Cow::Borrowed(known), known: None, value });
+            self.cells.push(Cell { name: Name::Other(known), value });
         }
     }
 
@@ -220,23 +229,25 @@ impl<'a> Row<'a> {
         event.extra.reserve_exact(left);
         let mut names = DistinctNames::default();
         for cell in self.cells {
-            let name = match cell.known {
-                Some(known) => Cow::Borrowed(known),
-                None => {
-                    if let Some((known, _)) = lookup(&cell.name) {
-                        names.reserve(Cow::Borrowed(known));
+            let given = match cell.name {
+                Name::Known(known) => {
+                    if !cell.value.is_empty() {
+                        event.extra.push((Cow::Borrowed(known), cell.value.into_owned()));
                     }
-                    match names.claim(cell.name.clone()) {
-                        Some(other) => {
-                            event.defect(Defect::field(DefectCode::DuplicateName, cell.name));
-                            Cow::Owned(other)
-                        }
-                        None => Cow::Owned(cell.name.into_owned()),
-                    }
+                    continue;
                 }
+                Name::Other(name) => Cow::Borrowed(name),
+                Name::Position(place) => Cow::Owned(format!("#{place}")),
             };
+            if lookup(&given).is_some() {
+                names.reserve(given.clone());
+            }
+            let name = names.claim(given.clone()).unwrap_or_else(|| given.clone().into_owned());
+            if name != given {
+                event.defect(Defect::field(DefectCode::DuplicateName, given));
+            }
             if !cell.value.is_empty() {
-                event.extra.push((name, cell.value.into_owned()));
+                event.extra.push((Cow::Owned(name), cell.value.into_owned()));
             }
         }
     }

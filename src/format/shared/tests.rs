@@ -98,6 +98,9 @@ fn json_limits_are_exact() {
     };
     assert_eq!(json_members(&wide(MAX_MEMBERS)).map(|members| members.len()), Ok(MAX_MEMBERS));
     assert_eq!(json_members(&wide(MAX_MEMBERS + 1)), Err(JsonFault::TooComplex));
+    let long = |length: usize| format!("{{\"{}\":1}}", "n".repeat(length));
+    assert!(json_members(&long(MAX_PATH)).is_ok());
+    assert_eq!(json_members(&long(MAX_PATH + 1)), Err(JsonFault::TooComplex));
 }
 
 #[test]
