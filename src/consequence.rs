@@ -168,7 +168,7 @@ impl Writer {
                 out.uint("rows_in_source", rows);
             }
             out.uint("grants", result.grants);
-            out.bool("complete", result.complete);
+            out.bool("partial", !result.complete);
             if !result.lacks.is_empty() {
                 out.list("lacks", result.lacks.iter().map(|lack| lack.as_str()));
             }

@@ -1,10 +1,13 @@
 //! crmwarden: a security and compliance auditing daemon for CRM deployments.
 pub mod alert;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod consequence;
 pub mod control;
+pub mod daemon;
 pub mod deliver;
+pub mod error;
 pub mod format;
 pub mod incident;
 pub mod inspect;

@@ -77,7 +77,7 @@ struct GrantsEntry {
     system: System,
     tenant: Option<String>,
     source: String,
-    complete: bool,
+    partial: bool,
     digest: String,
 }
 
@@ -176,7 +176,7 @@ impl State {
             "grants" => {
                 let grants: GrantsEntry = read(index, kind, object)?;
                 let scope = Scope { system: grants.system, tenant: grants.tenant };
-                self.begin_grants(scope, &grants.source, grants.complete, &grants.digest);
+                self.begin_grants(scope, &grants.source, !grants.partial, &grants.digest);
             }
             "grant" => {
                 let entry: GrantEntry = read(index, kind, object)?;

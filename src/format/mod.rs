@@ -43,8 +43,9 @@ pub trait Format: Send + Sync {
 
 /// Every format that is built.
 pub fn shipped() -> &'static [&'static dyn Format] {
-    &[&salesforce_event_log::EventLog, &salesforce_setup_audit_trail::SetupAuditTrail]
     &[
+        &salesforce_event_log::EventLog,
+        &salesforce_setup_audit_trail::SetupAuditTrail,
         &dataverse_audit::DataverseAudit,
         &dataverse_grants::DataverseGrants,
         &sap_security_audit_log::SapSecurityAuditLog,

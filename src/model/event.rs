@@ -120,7 +120,7 @@ pub struct Defect {
 words!(
     /// The closed set of defect codes.
     DefectCode {
-        /// The record does not have the format's form at all; only `raw` and the defect are known.
+        /// The record does not have the format's form. Its text is inspected and not kept.
         Unparsed = "unparsed",
         /// A parser or detector panicked on this record.
         ProcessingFailed = "processing_failed",

@@ -1,0 +1,415 @@
+//! The daemon's life: policies → lock → recover → wire → READY → drain → stop.
+//!
+//! Everything long-lived is started here and nowhere else: the reader and the stage (a thread each), the
+//! receivers' workers and the metrics listener (on the async runtime), the control socket. The writer runs
+//! on the thread that calls [`run`]; when it ends, everything ends.
+
+use crate::config::{Config, Source};
+use crate::consequence::Shown;
+use crate::deliver::{self, Worker};
+use crate::error::Failure;
+use crate::metrics::{Health, Metrics};
+use crate::model::event::System;
+use crate::model::json::Object;
+use crate::model::record::FormatContext;
+use crate::model::{Severity, Time};
+use crate::pipeline::{About, BATCHES_WAITING, Ended, Group, Pulse, ToStage, ToWriter, Writer};
+use crate::policy::Policies;
+use crate::source::file::{FileSource, Mode, Options, READ_SIZE};
+use crate::stage::{Feed, Stage};
+use crate::state::State;
+use crate::trail::disk::{self, Disk, RealDisk};
+use crate::trail::recover::{Opened, open};
+use crate::trail::{Cursors, Keys, Paths, TrailError, read};
+use crate::yaml::Problem;
+use crate::{clock, control, format, pipeline};
+use std::collections::{BTreeMap, HashMap};
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{self, SyncSender};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Largest policy file.
+const POLICY_MAX: u64 = 1 << 20;
+/// Most policy files.
+const POLICIES_MAX: usize = 4096;
+
+/// What a run is asked for.
+pub struct Run {
+    /// The configuration.
+    pub config: Config,
+    /// `Follow` for the daemon; `Once` and `Final` read to the present end.
+    pub mode: Mode,
+    /// Formats by source that replace the configured ones. Only tests fill it.
+    pub formats: HashMap<String, &'static dyn format::Format>,
+    /// Called with what may be shown.
+    pub show: Box<dyn FnMut(&Shown) + Send>,
+    /// Called once everything runs; gets where metrics are served and how to stop.
+    pub ready: Box<dyn FnOnce(&Ready) + Send>,
+    /// A metrics port in use is replaced by a free one (the demo), not refused.
+    pub any_port: bool,
+}
+
+/// A running daemon, for who started it.
+pub struct Ready {
+    /// Where metrics are served.
+    pub metrics: Option<std::net::SocketAddr>,
+    /// Sends a stop.
+    pub stop: SyncSender<ToWriter>,
+    /// What recovery did.
+    pub recovered: Vec<String>,
+    /// Whether the trail was just created.
+    pub created: bool,
+}
+
+/// How a run ended: with events per source since entry 0.
+pub struct Done {
+    /// The writer's end.
+    pub ended: Ended,
+    /// Events by source.
+    pub events: BTreeMap<String, u64>,
+}
+
+/// The policy files of a folder: `<kind>/<name>.yaml`, as name and text.
+pub fn policy_files(folder: &Path) -> Result<Vec<(String, String)>, Vec<Problem>> {
+    let shown = |path: &Path| path.display().to_string();
+    let fault = |path: &Path, error: std::io::Error| vec![Problem::file(shown(path), format!("cannot be read: {error}"))];
+    let mut files = Vec::new();
+    for kind in disk::names(folder).map_err(|error| fault(folder, error))? {
+        let dir = folder.join(&kind);
+        if !dir.is_dir() {
+            continue;
+        }
+        for name in disk::names(&dir).map_err(|error| fault(&dir, error))? {
+            let path = dir.join(&name);
+            if !name.ends_with(".yaml") && !name.ends_with(".yml") || name.starts_with('.') {
+                continue;
+            }
+            let bytes = disk::read_small(&path, POLICY_MAX).map_err(|error| fault(&path, error))?;
+            let text = String::from_utf8(bytes.unwrap_or_default())
+                .map_err(|_| vec![Problem::file(shown(&path), "is not UTF-8")])?;
+            files.push((shown(&path), text));
+        }
+    }
+    match files.len() {
+        0..=POLICIES_MAX => Ok(files),
+        more => Err(vec![Problem::file(shown(folder), format!("{more} policy files; at most {POLICIES_MAX}"))]),
+    }
+}
+
+/// Loads and proves the policies that a configuration names.
+pub fn load_policies(config: &Config) -> Result<Policies, Vec<Problem>> {
+    let files = match &config.policies {
+        Some(folder) => policy_files(folder)?,
+        None => Vec::new(),
+    };
+    let sets: Vec<(&str, &[&str])> =
+        format::shipped().iter().map(|format| (format.name(), format.sets())).collect();
+    Policies::load(&files, &sets)
+}
+
+/// Runs until everything is read (`Once`, `Final`) or until it is stopped.
+pub fn run(mut run: Run) -> Result<Done, Failure> {
+    quiet_panics();
+    let policies = load_policies(&run.config)?;
+    let paths = Paths { state: run.config.state.clone(), keys: run.config.keys.clone() };
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let started = clock::now();
+    let opened = open(&disk, &paths, &run.config.deployment, started)?;
+    let state = remember(&opened, &policies)?;
+    let metrics = metrics(&run.config, &policies, started)?;
+    metrics.verified(clock::now(), true);
+    let listener = listener(&run.config, run.any_port)?;
+    let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Runtime(format!("no async runtime: {error}")))?;
+
+    let pulse = Arc::new(Pulse::default());
+    let (to_writer, inbox) = mpsc::sync_channel::<ToWriter>(BATCHES_WAITING);
+    let (receivers, workers) = start_workers(&run.config, runtime.handle(), &to_writer);
+    if let Some(listener) = listener {
+        let (served, beat) = (Arc::clone(&metrics), Arc::clone(&pulse));
+        runtime.spawn(async move {
+            if let Err(error) = crate::metrics::serve(listener, served, move || health(&beat)).await {
+                tracing::error!("metrics are not served any more: {error}");
+            }
+        });
+    }
+    control::serve(&paths.state.join("control.sock"), to_writer.clone())
+        .map_err(|error| Failure::Runtime(format!("cannot serve the control socket: {error}")))?;
+    stop_on_signals(&runtime, to_writer.clone());
+
+    let Opened { mut trail, keys, lock, created, recovered, .. } = opened;
+    record_start(&mut trail, &run.config, &policies)?;
+    let stage = stage(&run, &policies, &state, &keys);
+    let sources = sources(&run.config, &run.formats, &keys, trail.cursors())?;
+    let writer = Writer {
+        systems: systems(&run.config),
+        state,
+        routes: run.config.routes.clone(),
+        receivers,
+        metrics,
+        pulse: Arc::clone(&pulse),
+        alive: watchdog(),
+        show: std::mem::replace(&mut run.show, Box::new(|_| ())),
+        about: about(&run.config),
+        heartbeat: Duration::from_secs(run.config.heartbeat_seconds),
+        once: run.mode != Mode::Follow,
+        group: Group::default(),
+        trail,
+        policies,
+    };
+    let threads = start_threads(sources, stage, run.mode, &to_writer, &pulse)?;
+    let ready = Ready { metrics: address, stop: to_writer.clone(), recovered, created };
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    (run.ready)(&ready);
+    drop(ready);
+
+    let result = writer.run(&inbox);
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    pulse.stop.store(true, Ordering::Relaxed);
+    drop(inbox); // Whoever still wants to send is told to end.
+    for thread in threads {
+        let _ = thread.join();
+    }
+    workers.iter().for_each(Worker::stop);
+    runtime.shutdown_timeout(deliver::worker::STOP_GRACE);
+    let _ = std::fs::remove_file(paths.state.join("control.sock"));
+    drop(lock);
+    let (ended, state) = result?;
+    Ok(Done { ended, events: state.events })
+}
+
+/// A panic is named by its place only: its message could hold a record.
+fn quiet_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        let place = info.location().map(|place| format!("{}:{}", place.file(), place.line()));
+        tracing::error!("a panic at {}", place.unwrap_or_else(|| "an unknown place".into()));
+    }));
+}
+
+/// The state, from the cache and the tail, or from the whole trail.
+fn remember(opened: &Opened, policies: &Policies) -> Result<State, Failure> {
+    let cached = opened.cache.as_ref().and_then(|(size, body)| Some((*size, State::import(body, policies)?)));
+    let (from, mut state) = match cached {
+        Some(cached) => cached,
+        None => (0, State::new(policies).map_err(Failure::Runtime)?),
+    };
+    read::each(opened.trail.folder(), from, opened.trail.next_index(), &mut |entry| state.apply(entry))?;
+    Ok(state)
+}
+
+fn metrics(config: &Config, policies: &Policies, started: Time) -> Result<Arc<Metrics>, Failure> {
+    let metrics = Metrics::new(started, env!("CARGO_PKG_VERSION"), "stable")
+        .map_err(|error| Failure::Runtime(format!("metrics cannot be registered: {error}")))?;
+    for source in &config.sources {
+        metrics.know_source(&source.name);
+    }
+    for (name, _) in &config.receivers {
+        metrics.know_receiver(name);
+    }
+    for rule in &policies.rule_ids {
+        metrics.know_rule(rule, Severity::High);
+    }
+    metrics.policy_in_force(&policies.digest.hex());
+    metrics.reloaded(started, true);
+    Ok(Arc::new(metrics))
+}
+
+fn listener(config: &Config, any_port: bool) -> Result<Option<TcpListener>, Failure> {
+    let Some(address) = config.metrics else { return Ok(None) };
+    match TcpListener::bind(address) {
+        Ok(listener) => Ok(Some(listener)),
+        Err(_) if any_port => TcpListener::bind((address.ip(), 0))
+            .map(Some)
+            .map_err(|error| Failure::Runtime(format!("no free port on {}: {error}", address.ip()))),
+        Err(error) => Err(Failure::Runtime(format!(
+            "metrics cannot be served on {address}: {error}; choose another `metrics:` address, or \"off\""
+        ))),
+    }
+}
+
+type Jobs = BTreeMap<String, tokio::sync::mpsc::Sender<deliver::Job>>;
+
+fn start_workers(
+    config: &Config,
+    runtime: &tokio::runtime::Handle,
+    writer: &SyncSender<ToWriter>,
+) -> (Jobs, Vec<Worker>) {
+    let (results, reports) = mpsc::channel();
+    let mut jobs = Jobs::new();
+    let mut workers = Vec::new();
+    for (name, receiver) in &config.receivers {
+        let (send, receive) = tokio::sync::mpsc::channel(64);
+        workers.push(deliver::spawn(name, receiver.clone(), runtime, receive, results.clone()));
+        jobs.insert(name.clone(), send);
+    }
+    let writer = writer.clone();
+    std::thread::spawn(move || {
+        for report in reports {
+            if writer.send(ToWriter::Delivered(report)).is_err() {
+                return;
+            }
+        }
+    });
+    (jobs, workers)
+}
+
+fn health(pulse: &Pulse) -> Health {
+    // The writer turns at least twice a second; a probe that sees no turn since the last one sees a stall.
+    static LAST: Mutex<(u64, Option<std::time::Instant>)> = Mutex::new((0, None));
+    let turns = pulse.writer.load(Ordering::Relaxed);
+    let mut last = LAST.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if last.0 != turns || last.1.is_none() {
+        *last = (turns, Some(std::time::Instant::now()));
+    }
+    let alive = last.1.is_none_or(|since| since.elapsed() < Duration::from_secs(30));
+    let what = if alive { "turning" } else { "the writer has not turned for 30 s" };
+    Health { alive, ready: alive && turns > 0, what: what.to_owned() }
+}
+
+fn stop_on_signals(runtime: &tokio::runtime::Runtime, writer: SyncSender<ToWriter>) {
+    runtime.spawn(async move {
+        use tokio::signal::unix::{SignalKind, signal};
+        let (Ok(mut terminate), Ok(mut interrupt)) =
+            (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+        else {
+            return;
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        let _ = tokio::task::spawn_blocking(move || writer.send(ToWriter::Stop)).await;
+    });
+}
+
+/// The first entries of a run: that it started, and what is in force.
+fn record_start(trail: &mut crate::trail::Trail, config: &Config, policies: &Policies) -> Result<(), TrailError> {
+    let now = clock::now();
+    trail.make_room(now)?;
+    let mut bodies = crate::trail::Bodies::default();
+    let mask = crate::inspect::dlp::mask;
+    bodies.push("start", |out| {
+        let mut out = Object::members(out, mask);
+        out.word("version", env!("CARGO_PKG_VERSION"));
+        out.str("host", &host());
+        out.uint("pid", u64::from(std::process::id()));
+        out.uint("heartbeat_seconds", config.heartbeat_seconds);
+        out.objects("sources", &config.sources, |source, out| {
+            out.word("name", &source.name);
+            out.word("format", source.format.name());
+        });
+    });
+    bodies.push("policy", |out| {
+        let mut out = Object::members(out, mask);
+        out.word("digest", &policies.digest.hex());
+        out.objects("files", &policies.files, |file, out| {
+            out.str("name", &file.name);
+            out.word("digest", &file.digest.hex());
+        });
+        out.list("rules", &policies.rule_ids);
+    });
+    trail.commit(&bodies, &Cursors::new(), now)?;
+    Ok(())
+}
+
+fn stage(run: &Run, policies: &Policies, state: &State, keys: &Keys) -> Stage {
+    let feed = |source: &Source| Feed {
+        format: run.formats.get(&source.name).copied().unwrap_or(source.format),
+        context: FormatContext { zone: source.zone.clone() },
+    };
+    Stage {
+        feeds: run.config.sources.iter().map(|source| (Arc::from(source.name.as_str()), feed(source))).collect(),
+        dlp: Arc::clone(&policies.dlp),
+        stateless: state.engine.stateless(),
+        key: keys.fingerprint.clone(),
+    }
+}
+
+fn sources(
+    config: &Config,
+    formats: &HashMap<String, &'static dyn format::Format>,
+    keys: &Keys,
+    cursors: &Cursors,
+) -> Result<Vec<(Arc<str>, FileSource)>, Failure> {
+    let mut sources = Vec::new();
+    for source in &config.sources {
+        let format = formats.get(&source.name).copied().unwrap_or(source.format);
+        let mut made = FileSource::new(Options {
+            name: source.name.clone(),
+            paths: source.paths.clone(),
+            framing: format.framing(),
+            encoding: source.encoding,
+            start_at: source.start_at,
+            max_record: source.max_record,
+            read_size: READ_SIZE,
+            exclude: config.own_folders(),
+            matching_key: keys.matching.clone(),
+            raw_key: keys.fingerprint.clone(),
+        })
+        .map_err(|error| Failure::Runtime(format!("source {}: {error}", source.name)))?;
+        if let Some(streams) = cursors.get(&source.name) {
+            let positions = streams.iter().filter_map(|(stream, position)| {
+                Some((stream.clone(), serde_json::from_str(position.get()).ok()?))
+            });
+            made.resume(&positions.collect());
+        }
+        sources.push((Arc::from(source.name.as_str()), made));
+    }
+    Ok(sources)
+}
+
+fn systems(config: &Config) -> BTreeMap<String, System> {
+    config.sources.iter().map(|source| (source.name.clone(), source.format.system())).collect()
+}
+
+fn about(config: &Config) -> About {
+    About {
+        deployment: config.deployment.clone(),
+        host: host(),
+        state: config.state.display().to_string(),
+    }
+}
+
+/// This machine's name.
+pub fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// Feeds the service manager's watchdog, at most twice in its interval.
+fn watchdog() -> Box<dyn FnMut() + Send> {
+    let Some(interval) = sd_notify::watchdog_enabled() else { return Box::new(|| ()) };
+    let mut fed = std::time::Instant::now();
+    Box::new(move || {
+        if fed.elapsed() >= interval / 4 {
+            fed = std::time::Instant::now();
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+        }
+    })
+}
+
+fn start_threads(
+    sources: Vec<(Arc<str>, FileSource)>,
+    stage: Stage,
+    mode: Mode,
+    writer: &SyncSender<ToWriter>,
+    pulse: &Arc<Pulse>,
+) -> Result<Vec<std::thread::JoinHandle<()>>, Failure> {
+    let (to_stage, staged) = mpsc::sync_channel::<ToStage>(BATCHES_WAITING);
+    let (reading, working) = (Arc::clone(pulse), Arc::clone(pulse));
+    let writer = writer.clone();
+    let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
+        let builder = std::thread::Builder::new().name(name.into());
+        builder.spawn(body).map_err(|error| Failure::Runtime(format!("no thread: {error}")))
+    };
+    Ok(vec![
+        spawn("reader", Box::new(move || pipeline::read(sources, mode, &to_stage, &reading)))?,
+        spawn("stage", Box::new(move || pipeline::work(&stage, &staged, &writer, &working)))?,
+    ])
+}
