@@ -22,7 +22,9 @@ mod tests;
 
 use super::text::json::{self, Json, Members};
 use super::{Format, text};
-use crate::model::event::{Action, ActorType, Category, Change, Defect, DefectCode, Event, Outcome, System};
+use crate::model::event::{
+    Action, ActorType, Category, Change, Defect, DefectCode, Event, LIST_MAX, Outcome, System,
+};
 use crate::model::record::{FormatContext, Framing, Parsed, Record};
 use std::borrow::Cow;
 
@@ -222,12 +224,21 @@ fn take_changes(event: &mut Event, row: &mut Members<'_>) {
         other => Some(other),
     };
     match attributes {
-        Some(Json::List(items)) => items.into_iter().for_each(|item| take_attribute(event, item)),
+        Some(Json::List(items)) => {
+            let mut whole_needed = false;
+            for item in items {
+                whole_needed |= !take_attribute(event, item);
+            }
+            if whole_needed {
+                keep_changedata(event, whole);
+            }
+        }
         Some(_) => keep_changedata(event, whole),
         None => {}
     }
 }
 
+/// Keeps `changedata` as it stands, once, whatever in it could not be read.
 fn keep_changedata(event: &mut Event, whole: String) {
     event.defect(Defect::field(DefectCode::BadValue, "changedata"));
     if whole.ends_with("...") {
@@ -236,27 +247,21 @@ fn keep_changedata(event: &mut Event, whole: String) {
     text::keep(event, "changedata", whole);
 }
 
-fn take_attribute(event: &mut Event, item: Json<'_>) {
-    let whole = item.to_text().unwrap_or_default();
-    let Some(mut attribute) = item.into_members() else {
-        event.defect(Defect::field(DefectCode::BadValue, "changedata"));
-        return text::keep(event, "changedata.item", whole);
-    };
-    let Some(field) = attribute.take_text("logicalName") else {
-        event.defect(Defect::field(DefectCode::BadValue, "changedata"));
-        return text::keep(event, "changedata.item", whole);
-    };
+/// Whether the item was a changed attribute and nothing else.
+fn take_attribute(event: &mut Event, item: Json<'_>) -> bool {
+    let Some(mut attribute) = item.into_members() else { return false };
+    let Some(field) = attribute.take_text("logicalName") else { return false };
     let mut side = |name| attribute.take(name).and_then(Json::into_text);
     let (from, to) = (side("oldValue"), side("newValue"));
     if [&from, &to].into_iter().flatten().any(|value| value.ends_with("...")) {
         event.defect(Defect::field(DefectCode::SourceTruncated, field.clone()));
     }
-    text::keep_rest(event, &format!("changedata.{field}."), attribute);
     if field == "ownerid" {
         event.target.owner = to.as_deref().map(|value| reference(value).1.to_owned());
     }
     event.fields.push(field.clone());
     event.changes.push(Change { field, from, to });
+    attribute.iter().all(|(_, value)| *value == Json::Null)
 }
 
 /// A lookup's value is `table,guid`: the table where there is one, and the rest.
@@ -378,12 +383,17 @@ fn set_grant(event: &mut Event, about: Option<&actions::About>, regarding: Optio
     }
 }
 
+/// Most words that are searched for names of privileges; a role has fewer, and the values stay in
+/// `changes` anyway.
+const WORDS_MAX: usize = 4096;
+
 /// The privilege names among the changed values, each once.
 fn privileges(event: &Event) -> Option<String> {
     let mut names: Vec<&str> = Vec::new();
     let values = event.changes.iter().flat_map(|change| [&change.to, &change.from]).flatten();
-    for name in values.flat_map(|value| value.split([',', ';', ' '])).filter(|name| name.starts_with("prv")) {
-        if !names.contains(&name) && names.len() < crate::model::event::LIST_MAX {
+    let words = values.flat_map(|value| value.split([',', ';', ' '])).take(WORDS_MAX);
+    for name in words.filter(|name| name.starts_with("prv")) {
+        if names.len() < LIST_MAX && !names.contains(&name) {
             names.push(name);
         }
     }

@@ -175,6 +175,14 @@ pub(super) mod tests {
         assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "names in extra stand once: {names:?}");
     }
 
+    /// Checks that every path that the format lists is set by one of these events of it.
+    pub(in crate::format) fn sets_all(format: &dyn Format, events: &[Event]) {
+        for path in format.sets() {
+            let set = events.iter().any(|event| event.field(path).is_some());
+            assert!(set, "{} lists {path}, which nothing sets", format.name());
+        }
+    }
+
     #[test]
     fn addresses() {
         for (text, expected) in [

@@ -248,7 +248,7 @@ fn lines_of_another_form_are_unparsed() {
 #[test]
 fn sample_feed_sets_what_the_format_says() {
     let feed = include_str!("../../../examples/demo/feeds/web/access.log");
-    let events: Vec<Event> = feed.lines().map(parse).collect();
+    let mut events: Vec<Event> = feed.lines().map(parse).collect();
     assert_eq!(events.len(), 60);
     for event in &events {
         super::super::text::tests::only_sets(&AccessLogCombined, event);
@@ -269,6 +269,8 @@ fn sample_feed_sets_what_the_format_says() {
             .count()
     };
     assert!(logins(Outcome::Failure) >= 8 && logins(Outcome::Success) >= 3);
+    events.push(parse("not a line"));
+    super::super::text::tests::sets_all(&AccessLogCombined, &events);
 }
 
 /// The hot path: `cargo test --release -- --ignored --nocapture access_log` prints the time of a line, the

@@ -217,8 +217,9 @@ fn changedata_that_is_no_json_is_kept() {
     assert_eq!(extra(&event, "changedata"), Some("Smith~~42~{..."));
     let event =
         row(r#""action":2,"changedata":"{\"changedAttributes\":[7,{\"newValue\":\"lost?\"}],\"other\":1}""#);
-    assert_eq!(extra(&event, "changedata.item"), Some("7"));
-    assert_eq!(extra(&event, "changedata.item#2"), Some(r#"{"newValue":"lost?"}"#));
+    let whole = r#"{"changedAttributes":[7,{"newValue":"lost?"}],"other":1}"#;
+    assert_eq!(extra(&event, "changedata"), Some(whole));
+    assert_eq!(defects(&event), ["bad_value:changedata"]);
     assert_eq!(extra(&event, "changedata.other"), Some("1"));
     for empty in ["null", "\"\"", "\"{\\\"changedAttributes\\\":[]}\""] {
         assert_eq!(defects(&row(&format!(r#""action":1,"changedata":{empty}"#))), [""; 0], "{empty}");
@@ -264,7 +265,7 @@ fn what_is_no_row_stays_visible() {
 #[test]
 fn sample_feed_sets_what_the_format_says() {
     let feed = include_str!("../../../examples/demo/feeds/dynamics365/audit.jsonl");
-    let events: Vec<Event> = feed.lines().map(parse).collect();
+    let mut events: Vec<Event> = feed.lines().map(parse).collect();
     assert!((30..=60).contains(&events.len()));
     for event in &events {
         assert_eq!(defects(event), [""; 0], "{:?}", event.uid);
@@ -278,6 +279,9 @@ fn sample_feed_sets_what_the_format_says() {
             .flat_map(|event| &event.changes)
             .any(|change| { change.to.as_deref().is_some_and(|value| value.contains("5555555555554444")) })
     );
+    events.push(parse("not a row"));
+    events.push(parse(&format!(r#"{{"_userid_value":"s","_userid_value{FORMATTED}":"SYSTEM"}}"#)));
+    super::super::text::tests::sets_all(&DataverseAudit, &events);
 }
 
 proptest! {

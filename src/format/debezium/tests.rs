@@ -259,6 +259,13 @@ fn what_is_no_event_stays_visible() {
     );
 }
 
+#[test]
+fn every_path_that_the_format_lists_is_set() {
+    let source = MYSQL.replace("\"query\":null", "\"query\":\"INSERT\"");
+    let events = [envelope(&source, "c", "null", r#"{"id":7,"created_by":"u1"}"#), parse("not an event")];
+    text::tests::sets_all(&Debezium, &events);
+}
+
 proptest! {
     #[test]
     fn never_panics(text in "\\PC*|\\{[\"a-z_,:0-9\\[\\]{}]{0,80}\\}") {

@@ -301,6 +301,7 @@ fn sample_feed_sets_what_the_format_says() {
             .iter()
             .any(|event| (event.category, event.action) == (Some(Category::AuditLog), Some(Action::Disable)))
     );
+    text::tests::sets_all(&SapSecurityAuditLog, &events);
 }
 
 proptest! {

@@ -236,7 +236,7 @@ impl<'a> Reader<'a> {
         self.values += 1;
         match self.peek()? {
             b'"' => self.string().map(Json::Text),
-            b'{' | b'[' if depth >= DEPTH || self.values > VALUES => self.beyond(self.place),
+            b'{' | b'[' if depth >= DEPTH || self.values > VALUES => self.beyond(self.place, 0),
             b'{' => self.object(depth),
             b'[' => self.list(depth),
             b't' => self.word("true", Json::Bool(true)),
@@ -258,7 +258,7 @@ impl<'a> Reader<'a> {
         }
         loop {
             if members.len() == MEMBERS || self.values > VALUES {
-                return self.beyond(start);
+                return self.beyond(start, 1);
             }
             self.blanks();
             let name = self.string()?;
@@ -302,7 +302,7 @@ impl<'a> Reader<'a> {
         }
         loop {
             if items.len() == MEMBERS || self.values > VALUES {
-                return self.beyond(start);
+                return self.beyond(start, 1);
             }
             items.push(self.value(depth + 1)?);
             self.blanks();
@@ -317,20 +317,18 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Goes past the object or list that began at `start`, from where we are inside or before it. Its
-    /// brackets are counted, its strings skipped; it is evidence, not structure.
-    fn beyond(&mut self, start: usize) -> Option<Json<'a>> {
+    /// Goes past the object or list that began at `start`, of which `open` brackets are already behind us.
+    /// The rest is counted, not read: no byte is looked at twice, however many levels end here.
+    fn beyond(&mut self, start: usize, mut open: usize) -> Option<Json<'a>> {
         self.too_complex = true;
-        self.place = start;
         let bytes = self.text.as_bytes();
-        let mut open = 0usize;
         loop {
             match *bytes.get(self.place)? {
                 b'"' => {
                     self.place = closing_quote(bytes, self.place + 1)?;
                 }
                 b'{' | b'[' => open += 1,
-                b'}' | b']' => open -= 1,
+                b'}' | b']' => open = open.checked_sub(1)?,
                 _ => {}
             }
             self.place += 1;
@@ -495,6 +493,16 @@ mod tests {
         let open = "[".repeat(1 << 20);
         assert!(read(&open).is_none());
         assert!(read(&format!("{open}{}", "]".repeat(1 << 20))).expect("JSON").too_complex);
+    }
+
+    #[test]
+    fn what_ends_within_many_levels_is_kept_as_written() {
+        let items = format!("[{}]", vec!["0"; MEMBERS].join(","));
+        let many = vec![items.as_str(); 70].join(",");
+        let text = format!("{}{many}{}", "[".repeat(DEPTH - 1), "]".repeat(DEPTH - 1));
+        let document = read(&text).expect("JSON");
+        assert!(document.too_complex);
+        assert!(document.value.to_text().is_some_and(|kept| kept == text));
     }
 
     #[test]
