@@ -1,1 +1,104 @@
-//! cli
+//! The command line: one file a command. Data goes to stdout, everything else to stderr.
+
+pub mod check;
+pub mod demo;
+pub mod keys;
+pub mod report;
+pub mod run;
+pub mod scan;
+pub mod status;
+pub mod verify;
+
+use crate::error::Failure;
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// A security and compliance auditing daemon for CRM deployments.
+///
+/// It tails CRM access logs and change feeds, finds card and social-security numbers, compares what people
+/// may do, can do and did, keeps a hash-chained and signed audit trail, raises alerts and serves metrics.
+/// `crmwarden demo` shows all of it in a minute.
+#[derive(Parser)]
+#[command(version, about, long_about, max_term_width = 100, arg_required_else_help = true)]
+pub struct Cli {
+    /// Configuration file [default: crmwarden.yaml, then /etc/crmwarden/crmwarden.yaml]
+    #[arg(short, long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Data on stdout as one JSON document or NDJSON, with stable names
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Write a workspace with sample feeds of three CRMs and run the daemon on it
+    Demo(demo::Demo),
+    /// The daemon
+    Run(run::Run),
+    /// Validate configuration and policies offline, and prove every rule by its examples
+    Check,
+    /// Find card and social-security numbers in files or standard input
+    Scan(scan::Scan),
+    /// Verify a trail; needs no configuration
+    Verify(verify::Verify),
+    /// A signed evidence report for a period and a framework
+    Report(report::Report),
+    /// Is the daemon alive, what has it read, where is its head
+    Status,
+    /// Public keys of the trail
+    #[command(subcommand)]
+    Keys(keys::Keys),
+}
+
+/// Runs the command line that this process was given.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let level = match cli.command {
+        Command::Run(_) => tracing::Level::INFO,
+        _ => tracing::Level::WARN,
+    };
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_target(false)
+        .without_time() // The service manager's journal stamps every line.
+        .with_max_level(level)
+        .init();
+    let result = match &cli.command {
+        Command::Demo(demo) => demo.main(),
+        Command::Run(run) => run.main(&cli),
+        Command::Check => check::main(&cli),
+        Command::Scan(scan) => scan.main(),
+        Command::Verify(verify) => verify.main(&cli),
+        Command::Report(report) => report.main(&cli),
+        Command::Status => status::main(&cli),
+        Command::Keys(keys) => keys.main(&cli),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            eprintln!("crmwarden: {}", masked(&failure.to_string()));
+            ExitCode::from(failure.exit())
+        }
+    }
+}
+
+/// Text for the terminal: numbers masked, control characters made visible.
+pub fn masked(text: &str) -> String {
+    let text = crate::inspect::dlp::mask(text).unwrap_or_else(|| text.to_owned());
+    text.split('\n').map(crate::alert::text::visible).collect::<Vec<_>>().join("\n")
+}
+
+/// Writes a document to stdout. A reader that went away is no error of ours.
+pub fn print(text: &str) -> Result<(), Failure> {
+    use std::io::Write;
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::Runtime(format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}

@@ -58,7 +58,8 @@ fn read_secret(path: &Path) -> Result<Zeroizing<String>, TrailError> {
         .map_err(|_| TrailError::setup(format!("{} is not text", path.display())))
 }
 
-fn read_symmetric(path: &Path, number: u32) -> Result<Key, TrailError> {
+/// Reads a 32-byte key of hexadecimal digits.
+pub fn read_symmetric(path: &Path, number: u32) -> Result<Key, TrailError> {
     let text = read_secret(path)?;
     let bytes = digest::parse_hex(text.trim().as_bytes()).map(Zeroizing::new);
     let secret: Option<[u8; 32]> = bytes.and_then(|bytes| bytes.as_slice().try_into().ok());

@@ -1,0 +1,121 @@
+//! `verify`: the verdict about one or more trails, for people and for programs.
+
+use super::{Cli, print};
+use crate::error::Failure;
+use crate::trail::disk;
+use crate::trail::note::NOTE_MAX;
+use crate::trail::trust::Trust;
+use crate::trail::verify::{Given, Outcome, Verdict, verify};
+use clap::Args;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+/// Arguments of `verify`.
+#[derive(Args)]
+pub struct Verify {
+    /// State or trail folders [default: the configured state]
+    dirs: Vec<PathBuf>,
+    /// Trust file from a second channel: only its keys count
+    #[arg(long, value_name = "FILE")]
+    trust: Option<PathBuf>,
+    /// A checkpoint that you kept: the trail must contain that history
+    #[arg(long, value_name = "FILE")]
+    known_head: Option<PathBuf>,
+    /// Recovered, unpinned and unanchored are not good enough (exit 25)
+    #[arg(long)]
+    strict: bool,
+}
+
+impl Verify {
+    /// Verifies; the exit code is the worst verdict's.
+    pub fn main(&self, cli: &Cli) -> Result<u8, Failure> {
+        let mut dirs = self.dirs.clone();
+        if dirs.is_empty() {
+            dirs.push(crate::config::Config::find(cli.config.as_deref())?.state);
+        }
+        let trust = match &self.trust {
+            None => None,
+            Some(path) => Some(
+                Trust::parse(&text(path)?)
+                    .map_err(|why| Failure::Usage(format!("{}: {why}", path.display())))?,
+            ),
+        };
+        let known_head = self.known_head.as_deref().map(text).transpose()?;
+        let given = Given { trust, known_head, strict: self.strict };
+        let mut worst: Option<(Verdict, u8)> = None;
+        for dir in &dirs {
+            if !dir.is_dir() {
+                return Err(Failure::Runtime(format!("{} is no folder", dir.display())));
+            }
+            let outcome = verify(dir, &given, &mut progress)?;
+            let json = serde_json::to_string(&outcome)
+                .map_err(|error| Failure::Runtime(format!("cannot write the result: {error}")))?;
+            print(&if cli.json { format!("{json}\n") } else { words(dir, &outcome) })?;
+            if worst.is_none_or(|(verdict, _)| outcome.verdict < verdict) {
+                worst = Some((outcome.verdict, outcome.exit));
+            }
+        }
+        Ok(worst.map_or(0, |(_, exit)| exit))
+    }
+}
+
+fn text(path: &Path) -> Result<String, Failure> {
+    let fault = |what: String| Failure::Runtime(format!("{}: {what}", path.display()));
+    let bytes = disk::read_small(path, NOTE_MAX as u64).map_err(|error| fault(error.to_string()))?;
+    String::from_utf8(bytes.ok_or_else(|| fault("does not exist".into()))?).map_err(|_| fault("is not text".into()))
+}
+
+fn progress(entries: u64) {
+    if entries % 1_048_576 == 0 && entries > 0 && std::io::stderr().is_terminal() {
+        eprintln!("{entries} entries read");
+    }
+}
+
+/// The result in words, 80 columns.
+fn words(dir: &Path, outcome: &Outcome) -> String {
+    let verdicts: Vec<&str> = outcome.verdicts.iter().map(|verdict| verdict.as_str()).collect();
+    let mut text = format!("{}: {}\n", dir.display(), verdicts.join(", "));
+    text.push_str(&format!("  origin    {}\n", outcome.origin));
+    text.push_str(&format!("  signed    {} entries, root {}\n", outcome.size, outcome.root));
+    if outcome.unsigned > 0 {
+        text.push_str(&format!("  unsigned  {} entries are committed and wait for a checkpoint\n", outcome.unsigned));
+    }
+    text.push_str(match outcome.trust {
+        "pinned" => "  trust     pinned: the keys are the trust file's\n",
+        _ => {
+            "  trust     unpinned: the keys are the trail's own. Whoever replaced the whole\n            \
+             trail replaced them too; get the trust file from a second channel\n"
+        }
+    });
+    text.push_str(&match &outcome.oldest_unanchored {
+        Some(time) => format!(
+            "  anchored  no: nothing off this host vouches for it; the oldest unanchored\n            entry is of {time}\n"
+        ),
+        None => "  anchored  no entries\n".to_owned(),
+    });
+    if !outcome.recoveries.is_empty() {
+        let listed: Vec<String> = outcome.recoveries.iter().take(8).map(u64::to_string).collect();
+        let more = if outcome.recoveries.len() > 8 { ", …" } else { "" };
+        text.push_str(&format!("  recovered after a crash, explained by entries {}{more}\n", listed.join(", ")));
+    }
+    for damage in &outcome.damage {
+        let range = match damage.first == damage.last {
+            true => format!("entry {}", damage.first),
+            false => format!("entries {} to {}", damage.first, damage.last),
+        };
+        text.push_str(&format!("  damage    {range} in {}: {}\n", damage.file, damage.why));
+    }
+    for gap in &outcome.gaps {
+        text.push_str(&format!("  silence   {} to {} after entry {}, without a stop\n", gap.from, gap.to, gap.after));
+    }
+    for note in &outcome.notes {
+        text.push_str(&format!("  note      {note}\n"));
+    }
+    if outcome.verdict == Verdict::Torn {
+        text.push_str("  next      an unfinished tail: start the daemon, it recovers and says so\n");
+    }
+    if matches!(outcome.verdict, Verdict::Tampered | Verdict::Forked | Verdict::RolledBack | Verdict::Missing) {
+        text.push_str("  next      copy the whole state and the keys aside before anything else\n");
+    }
+    super::masked(&text)
+}
