@@ -120,7 +120,8 @@ fn evaluate(cluster: &Cluster, text: &[u8], path: &str, window: Window, hits: &[
     let stated = context.states() || track || inside == Edge::Named;
     let whole = window.first == 0 && window.last + 1 == cluster.groups.len();
     let shaped = window.shape != Shape::Odd || (whole && uniform(cluster, window));
-    if !stated && !(network.strong && checked && shaped) {
+    let telling = network.strong && checked && shaped;
+    if !(stated || telling) {
         return None;
     }
     rate(&mut score, network, checked, window.shape, &context);
