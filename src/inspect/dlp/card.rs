@@ -59,10 +59,13 @@ fn best(cluster: &Cluster, text: &[u8], path: &str, first: usize, hits: &[Hit]) 
         if total > LONGEST {
             break;
         }
-        if total >= SHORTEST && possible(cluster.values_of(first, last)) {
+        let values = cluster.values_of(first, last);
+        if total >= SHORTEST && possible(values) {
             let window = Window { first, last, shape: shape(cluster, first, last) };
-            // Sixteen digits first, then the usual groupings, then the longer.
-            let rank = window.shape as u8 * 32 + if total == 16 { 0 } else { 31 - total as u8 };
+            // A valid check digit first, then the usual groupings, then sixteen digits, then the longer.
+            let unchecked = if networks::luhn(values) { 0 } else { 128 };
+            let length = if total == 16 { 0 } else { 31u8.saturating_sub(total as u8) };
+            let rank = unchecked + window.shape as u8 * 32 + length;
             if best.is_none_or(|(other, _)| rank < other) {
                 best = Some((rank, window));
             }
@@ -120,7 +123,8 @@ fn evaluate(cluster: &Cluster, text: &[u8], path: &str, window: Window, hits: &[
     let stated = context.states() || track || inside == Edge::Named;
     let whole = window.first == 0 && window.last + 1 == cluster.groups.len();
     let shaped = window.shape != Shape::Odd || (whole && uniform(cluster, window));
-    if !stated && !(network.strong && checked && shaped) {
+    let telling = checked && shaped && (network.strong || window.shape == Shape::Printed);
+    if !(stated || telling) {
         return None;
     }
     rate(&mut score, network, checked, window.shape, &context);
@@ -149,7 +153,7 @@ fn evaluate(cluster: &Cluster, text: &[u8], path: &str, window: Window, hits: &[
 
 fn rate(score: &mut Score, network: Network, checked: bool, shape: Shape, context: &Context) {
     score.add("check digit", if checked { 1 } else { -3 });
-    score.add("issuer and length", if network.strong { 3 } else { 0 });
+    score.add("issuer and length", if network.strong { 3 } else { -1 });
     match shape {
         Shape::Printed => score.add("grouped as printed", 2),
         Shape::Odd => score.add("unusual grouping", -1),

@@ -75,6 +75,8 @@ impl Cluster {
     }
 
     fn push(&mut self, value: u8, place: usize, length: usize, gap: u8, width: u8) {
+        // A full stop and a blank end a sentence; they do not join two groups.
+        let gap = if gap == b'.' && width > 1 { b' ' } else { gap };
         match self.groups.last_mut() {
             Some(group) if gap == 0 => group.len += 1,
             _ => self.groups.push(Group { first: self.digits.len(), len: 1, gap, width }),

@@ -113,7 +113,7 @@ pub(super) fn luhn(digits: &[u8]) -> bool {
             }
         })
         .sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }
 
 /// Numbers that payment processors publish for tests (Stripe, PayPal, Adyen, Worldpay, Braintree), sorted.

@@ -7,6 +7,7 @@ use super::{Detector, Hit, Likelihood, mask, mask_with_context, scan};
 use crate::model::event::words;
 use crate::model::finding::FindingKind;
 use crate::model::{Event, Finding, Key, Severity, Time};
+use std::collections::HashMap;
 use zeroize::Zeroize;
 
 words!(
@@ -20,6 +21,9 @@ words!(
         Ignore = "ignore",
     }
 );
+
+/// Most findings of one rule about one event. Further numbers are counted in the last of them.
+const FINDINGS_MAX: usize = 32;
 
 /// What an exception is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,20 +92,22 @@ struct Found {
 impl Rules {
     /// Inspects and masks every string of the event.
     pub fn inspect(&self, event: &mut Event, key: &Key, findings: &mut Vec<Finding>) {
-        let mut found: Vec<Found> = Vec::new();
+        let mut found = Numbers::default();
         let mut hits = Vec::new();
         event.visit_text(&mut |path, text| {
             scan(text, path, &mut hits);
+            // A field's name only adds hits, so without any there is nothing to mask either.
+            if hits.is_empty() {
+                return;
+            }
             for hit in hits.drain(..) {
-                note(&mut found, hit, path, key);
+                found.note(hit, path, key);
             }
             if let Some(masked) = mask_with_context(path, text) {
                 std::mem::replace(text, masked).zeroize();
             }
         });
-        for found in &found {
-            findings.extend(self.finding(found, event, key));
-        }
+        self.report(&found, event, findings);
     }
 
     /// Inspects the text of a record that could not be parsed. The text is not kept, so nothing is masked
@@ -109,16 +115,34 @@ impl Rules {
     pub fn inspect_unparsed(&self, text: &str, event: &Event, key: &Key, findings: &mut Vec<Finding>) {
         let mut hits = Vec::new();
         scan(text, "", &mut hits);
-        let mut found: Vec<Found> = Vec::new();
+        let mut found = Numbers::default();
         for hit in hits {
-            note(&mut found, hit, "raw", key);
+            found.note(hit, "raw", key);
         }
-        for found in &found {
-            findings.extend(self.finding(found, event, key));
+        self.report(&found, event, findings);
+    }
+
+    /// One finding for each number; of a whole list in one record the first ones, and how many more.
+    fn report(&self, found: &Numbers, event: &Event, findings: &mut Vec<Finding>) {
+        for detector in Detector::ALL {
+            let before = findings.len();
+            let mut more = 0usize;
+            for found in found.list.iter().filter(|found| found.hit.detector == *detector) {
+                match self.finding(found, event) {
+                    Some(finding) if findings.len() - before < FINDINGS_MAX => findings.push(finding),
+                    Some(_) => more += 1,
+                    None => {}
+                }
+            }
+            if let Some(detail) =
+                findings.last_mut().filter(|_| more > 0).and_then(|last| last.detail.as_mut())
+            {
+                detail.push_str(&format!("; and {more} more numbers in this record"));
+            }
         }
     }
 
-    fn finding(&self, found: &Found, event: &Event, _key: &Key) -> Option<Finding> {
+    fn finding(&self, found: &Found, event: &Event) -> Option<Finding> {
         let hit = &found.hit;
         let rule = self.rules.iter().find(|rule| rule.enabled && rule.detector == hit.detector)?;
         let ignored = hit.test_number && rule.test_numbers == TestNumbers::Ignore;
@@ -134,7 +158,7 @@ impl Rules {
             r#type: FindingKind::Dlp,
             severity: if info { Severity::Info } else { rule.severity },
             title: title(hit, &place),
-            detail: Some(detail(found)),
+            detail: Some(detail(found, &field)),
             time: event.when(),
             source: Some(event.source.to_string()).filter(|source| !source.is_empty()),
             locator: None,
@@ -169,22 +193,32 @@ impl Rule {
     }
 }
 
-/// Equal numbers in one event are one finding, told by the likeliest place.
-fn note(found: &mut Vec<Found>, hit: Hit, path: &str, key: &Key) {
-    let fingerprint = hit.fingerprint(key);
-    let known =
-        found.iter_mut().find(|known| known.fingerprint == fingerprint && known.hit.detector == hit.detector);
-    match known {
-        Some(known) => {
-            known.count += 1;
-            // The changed field says more to a steward than the sentence about it.
-            let rank = |likelihood, path: &str| (likelihood, path.starts_with("changes."));
-            if rank(hit.likelihood, path) > rank(known.hit.likelihood, &known.path) {
-                known.hit = hit;
-                known.path = path.to_owned();
+/// The numbers of one event. Equal ones are one, told by the likeliest place.
+#[derive(Default)]
+struct Numbers {
+    list: Vec<Found>,
+    known: HashMap<String, usize>,
+}
+
+impl Numbers {
+    fn note(&mut self, hit: Hit, path: &str, key: &Key) {
+        let fingerprint = hit.fingerprint(key);
+        let known = self.known.get(&fingerprint).and_then(|place| self.list.get_mut(*place));
+        match known {
+            Some(known) => {
+                known.count += 1;
+                // The changed field says more to a steward than the sentence about it.
+                let rank = |likelihood, path: &str| (likelihood, path.starts_with("changes."));
+                if rank(hit.likelihood, path) > rank(known.hit.likelihood, &known.path) {
+                    known.hit = hit;
+                    known.path = path.to_owned();
+                }
+            }
+            None => {
+                self.known.insert(fingerprint.clone(), self.list.len());
+                self.list.push(Found { hit, path: path.to_owned(), fingerprint, count: 1 });
             }
         }
-        None => found.push(Found { hit, path: path.to_owned(), fingerprint, count: 1 }),
     }
 }
 
@@ -198,13 +232,13 @@ fn title(hit: &Hit, place: &str) -> String {
     format!("{what} in {place}")
 }
 
-fn detail(found: &Found) -> String {
+fn detail(found: &Found, field: &str) -> String {
     let network = found.hit.network.map(|network| format!("{network} ")).unwrap_or_default();
     let why: Vec<String> =
         found.hit.why.iter().map(|term| format!("{} {:+}", term.name, term.points)).collect();
     let times =
         if found.count == 1 { String::new() } else { format!(", {} times in this record", found.count) };
-    format!("{network}{} in {}{times}; {}", found.hit.masked, found.path, why.join(", "))
+    format!("{network}{} in {field}{times}; {}", found.hit.masked, why.join(", "))
 }
 
 /// `Contact.Description`: the object and the field without the path of our own form.

@@ -10,8 +10,10 @@ use super::context;
 use super::edges::{self, Edge};
 use super::{Detector, Digits, Hit, Score};
 
-/// Finds numbers in a cluster, leaving out what `hits` from `from` on already cover.
+/// Finds numbers in a cluster, leaving out what the cards among `hits` from `from` on already cover.
 pub(super) fn find(cluster: &Cluster, text: &[u8], path: &str, from: usize, hits: &mut Vec<Hit>) {
+    let mut card = from;
+    let cards = hits.len();
     let mut place = 0;
     while place < cluster.groups.len() {
         let width = match shape(cluster.groups.get(place..).unwrap_or_default()) {
@@ -20,18 +22,17 @@ pub(super) fn find(cluster: &Cluster, text: &[u8], path: &str, from: usize, hits
             None => 0,
         };
         let hit = (width > 0).then(|| evaluate(cluster, text, path, place, width, hits)).flatten();
-        match hit {
-            Some(hit) if !covered(hits.get(from..).unwrap_or_default(), &hit) => {
-                hits.push(hit);
-                place += width;
-            }
-            _ => place += 1,
+        place += 1;
+        let Some(hit) = hit else { continue };
+        // Both go forward, so cards that end before this number never matter again.
+        while card < cards && hits.get(card).is_some_and(|card| card.end <= hit.start) {
+            card += 1;
+        }
+        if card == cards || hits.get(card).is_none_or(|card| hit.end <= card.start) {
+            hits.push(hit);
+            place += width - 1;
         }
     }
-}
-
-fn covered(hits: &[Hit], hit: &Hit) -> bool {
-    hits.iter().any(|other| other.start < hit.end && hit.start < other.end)
 }
 
 enum Shape {

@@ -447,7 +447,19 @@ fn unparsed_text_is_inspected() {
     let text = fill(SEED, "\u{0}garbage ssn={ssn:plain} {card}");
     rules().inspect_unparsed(&text, &Event::default(), &key(), &mut findings);
     let ids: Vec<&str> = findings.iter().map(|finding| finding.rule.as_str()).collect();
-    assert_eq!(ids, ["dlp.us_ssn", "dlp.payment_card"]);
+    assert_eq!(ids, ["dlp.payment_card", "dlp.us_ssn"]);
+}
+
+#[test]
+fn a_whole_list_in_one_record_is_counted() {
+    let mut generator = Generator::new(SEED);
+    let list: String = (0..5_000).map(|_| generator.fill("{ssn}\n").unwrap()).collect();
+    let mut event = Event { message: Some(list), ..Event::default() };
+    let mut findings = Vec::new();
+    rules().inspect(&mut event, &key(), &mut findings);
+    assert_eq!(findings.len(), 32);
+    assert!(findings[31].detail.as_deref().unwrap().contains(" more numbers in this record"));
+    assert!(event.message.unwrap().lines().all(|line| line.starts_with("***-**-")));
 }
 
 /// How fast, on this machine. Run with `--release -- --ignored --nocapture`.
@@ -478,11 +490,12 @@ proptest! {
         script in prop::sample::select(vec![0usize, 1, 2, 3]),
     ) {
         let number = Generator::new(seed).card(network);
+        // A separator that is itself spelled with digits would be rewritten with them.
+        let script = if gap.bytes().any(|byte| byte.is_ascii_digit()) { 0 } else { script };
         let spelled: String = grouped(&number, gap)
             .chars()
-            .map(|c| if c.is_ascii_digit() && (gap.is_empty() || !gap.contains(c)) { SCRIPTS[script](c) } else { c.to_string() })
+            .map(|c| if c.is_ascii_digit() { SCRIPTS[script](c) } else { c.to_string() })
             .collect();
-        prop_assume!(script == 0 || !gap.chars().any(|c| c.is_ascii_digit()));
         let text = format!("{before}{spelled}{after}");
         let masked = mask(&text);
         prop_assert!(masked.is_some(), "{}", text);

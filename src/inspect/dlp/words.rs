@@ -58,7 +58,7 @@ const CARD: &[&str] = &[
     "master card",
     "amex",
     "american express",
-    "discover",
+    "discover card",
     "diners",
     "diners club",
     "jcb",
@@ -121,6 +121,7 @@ const SSN: &[&str] = &[
 
 /// Hints.
 const HINTS: &[Word] = &[
+    word("discover", 1, 0),
     word("cvv", 3, 0),
     word("cvc", 3, 0),
     word("cvv2", 3, 0),
