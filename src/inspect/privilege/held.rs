@@ -191,13 +191,13 @@ impl Holders {
     fn by_id(&self, id: &str) -> Option<&Principal> {
         let system = self.scope.system;
         let numbers = self.by_id.get(id_key(system, id).0);
-        numbers.iter().filter_map(|number| self.slot(*number)).find(|known| same_id(system, &known.id, id))
+        numbers.filter_map(|number| self.slot(number)).find(|known| same_id(system, &known.id, id))
     }
 
     fn by_name(&self, name: &str) -> Option<&Principal> {
         let fits = |known: &&Principal| known.name.as_deref().is_some_and(|known| same(known, name));
-        let numbers = self.by_name.get(name);
-        numbers.iter().filter_map(|number| self.slot(*number)).find(fits).or_else(|| self.by_id(name))
+        let mut known = self.by_name.get(name).filter_map(|number| self.slot(number));
+        known.find(fits).or_else(|| self.by_id(name))
     }
 
     fn take(&mut self, id: &Arc<str>) -> (u32, Principal) {

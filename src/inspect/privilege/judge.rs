@@ -167,23 +167,23 @@ impl Compiled {
     /// The roles of a principal by what they hold at the event's time.
     pub(super) fn roles_of(&self, principal: &Principal, at: i64) -> RoleSet {
         let mut roles = RoleSet::default();
-        let prints = principal.prints();
-        let mut add = |number: &u64, end: i64| {
-            if end > at
-                && let Some(more) = self.prints.get(number)
-            {
-                roles.add(*more);
-            }
-        };
-        // Whichever list is shorter is walked: thousands of privileges a head are normal in Dataverse.
-        if prints.len() <= self.prints.len() * 4 {
-            prints.iter().for_each(|(number, end)| add(number, *end));
-        } else {
-            for number in self.prints.keys() {
-                if let Ok(place) = prints.binary_search_by_key(number, |(known, _)| *known)
-                    && let Some((_, end)) = prints.get(place)
+        let (held, known) = (principal.prints(), &self.prints);
+        if held.len() > 16 * known.len() {
+            // Thousands of privileges a head are normal in Dataverse: few names are looked for among them.
+            for (number, more) in known {
+                if let Ok(place) = held.binary_search_by_key(number, |(number, _)| *number)
+                    && held.get(place).is_some_and(|(_, end)| *end > at)
                 {
-                    add(number, *end);
+                    roles.add(*more);
+                }
+            }
+        } else {
+            let mut known = known.iter().peekable();
+            for (number, end) in held {
+                while known.next_if(|(known, _)| known < number).is_some() {}
+                let Some((next, more)) = known.peek() else { break };
+                if next == number && *end > at {
+                    roles.add(*more);
                 }
             }
         }
@@ -235,19 +235,35 @@ impl Compiled {
             Err(reason) => return Verdict::Unknown(reason),
         };
         let mask = bit(action);
-        if self.lines(roles, mask).next().is_none() {
+        let verdict = self.judge_objects(roles, mask, event);
+        let by_object = matches!(
+            verdict,
+            Verdict::Outside(_, Why::Object(_)) | Verdict::Unknown(NotObservable::ObjectUnknown)
+        );
+        // Where no role has the action at all, the object does not matter.
+        if by_object && self.lines(roles, mask).next().is_none() {
             return Verdict::Outside(roles, Why::Action);
         }
-        let text = event.target.r#type.as_deref().unwrap_or("");
-        let parts = || text.split([',', ';']).map(str::trim).filter(|part| !part.is_empty());
-        match parts().count() {
-            0 => match self.judge_object(roles, mask, None, false, event) {
+        verdict
+    }
+
+    fn judge_objects<'a>(&self, roles: RoleSet, mask: u64, event: &'a Event) -> Verdict<'a> {
+        let text = event.target.r#type.as_deref().unwrap_or("").trim_ascii();
+        if text.is_empty() {
+            return match self.judge_object(roles, mask, None, false, event) {
                 // A line for certain objects might allow it, were the object known.
                 Verdict::Outside(..) if self.lines(roles, mask).any(|entry| entry.objects.is_some()) => {
                     Verdict::Unknown(NotObservable::ObjectUnknown)
                 }
                 verdict => verdict,
-            },
+            };
+        }
+        if !text.bytes().any(|byte| matches!(byte, b',' | b';')) {
+            return self.judge_object(roles, mask, Some(text), false, event);
+        }
+        let parts = || text.split([',', ';']).map(str::trim).filter(|part| !part.is_empty());
+        match parts().count() {
+            0 => Verdict::Unknown(NotObservable::ObjectUnknown),
             count => parts()
                 .map(|object| self.judge_object(roles, mask, Some(object), count > 1, event))
                 .fold(Verdict::Allowed, Verdict::worst),
@@ -294,9 +310,10 @@ impl Compiled {
             _ => {}
         }
         self.judge_fields(roles, event, by_rows, |field| {
+            let field = self.field(field);
             let lines = self.lines(roles, mask).filter(covers);
             lines
-                .map(|entry| fits_rows(entry, event).min(self.fits_field(entry, number, field, many)))
+                .map(|entry| fits_rows(entry, event).min(self.fits_field(entry, number, &field, many)))
                 .max()
                 .unwrap_or(Fit::No)
         })
@@ -327,30 +344,40 @@ impl Compiled {
     }
 
     /// Whether the line has the field. With several objects in one event it is not known whose field it is.
-    fn fits_field(&self, entry: &Entry, object: Option<u32>, field: &str, many: bool) -> Fit {
-        let has = |set: &Fields| self.names_field(set, object, field);
+    fn fits_field(&self, entry: &Entry, object: Option<u32>, field: &Field<'_>, many: bool) -> Fit {
+        let has = |set: &Fields| field.is_in(set, object);
         if has(&entry.except) {
             return Fit::No;
         }
-        if entry.only.is_empty() || has(&entry.only) || SET_BY_CRM.iter().any(|known| same(known, field)) {
+        if entry.only.is_empty() || has(&entry.only) || SET_BY_CRM.iter().any(|known| same(known, field.text))
+        {
             return Fit::Yes;
         }
         if many { Fit::Maybe } else { Fit::No }
     }
 
-    /// Whether the set has the field, given bare or as `Object.Field`.
-    fn names_field(&self, set: &Fields, object: Option<u32>, field: &str) -> bool {
-        if set.is_empty() {
-            return false;
+    fn field<'a>(&self, text: &'a str) -> Field<'a> {
+        let owned = text.rsplit_once('.');
+        Field {
+            text,
+            bare: self.fields.get(text),
+            owned: owned.and_then(|(owner, bare)| Some((self.objects.get(owner), self.fields.get(bare)?))),
         }
-        if self.fields.get(field).is_some_and(|number| set.has(object, number)) {
-            return true;
-        }
-        let Some((owner, bare)) = field.rsplit_once('.') else { return false };
-        match (self.objects.get(owner), self.fields.get(bare)) {
-            (owner, Some(number)) => set.has(owner, number),
-            _ => false,
-        }
+    }
+}
+
+/// A field that an event names, given bare or as `Object.Field`, as the policy's numbers.
+struct Field<'a> {
+    text: &'a str,
+    bare: Option<u32>,
+    owned: Option<(Option<u32>, u32)>,
+}
+
+impl Field<'_> {
+    fn is_in(&self, set: &Fields, object: Option<u32>) -> bool {
+        !set.is_empty()
+            && (self.bare.is_some_and(|number| set.has(object, number))
+                || self.owned.is_some_and(|(owner, number)| set.has(owner, number)))
     }
 }
 

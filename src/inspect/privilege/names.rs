@@ -2,8 +2,9 @@
 //!
 //! Dataverse logical names are lower case where Salesforce writes `Account`; login names and roles differ
 //! in case between two feeds of one system. A lookup must not allocate, so the text is folded while it is
-//! hashed. The hash is keyed at random: names come from sources, and nobody shall choose them so that they
-//! collide. Nothing that leaves this module depends on the key: lists are sorted by text.
+//! hashed, eight letters at a time. The hash is keyed at random: names come from sources, and nobody shall
+//! choose them so that they collide. Nothing that leaves this module depends on the key: lists are sorted
+//! by text.
 //!
 //! Record ids are compared by [`id_key`]: a Salesforce id of 15 characters distinguishes case, and the form
 //! of 18 characters is the same id with a suffix that only restores its case.
@@ -15,7 +16,7 @@ use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 
 /// Passes a value through that is a hash already.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Identity(u64);
+struct Identity(u64);
 
 impl Hasher for Identity {
     fn finish(&self) -> u64 {
@@ -32,12 +33,15 @@ impl Hasher for Identity {
 }
 
 /// A map whose key is a hash already.
-pub(super) type ByHash<V> = HashMap<u64, V, BuildHasherDefault<Identity>>;
+type ByHash<V> = HashMap<u64, V, BuildHasherDefault<Identity>>;
 
 /// Whether two texts are the same name.
 pub(super) fn same(a: &str, b: &str) -> bool {
+    if a.eq_ignore_ascii_case(b) {
+        return true;
+    }
     if a.is_ascii() && b.is_ascii() {
-        return a.eq_ignore_ascii_case(b);
+        return false;
     }
     a.chars().flat_map(char::to_lowercase).eq(b.chars().flat_map(char::to_lowercase))
 }
@@ -72,7 +76,7 @@ pub(super) fn print(name: &str) -> u64 {
 
 /// The part of a record id that tells records apart, and whether case matters in it.
 pub(super) fn id_key(system: System, id: &str) -> (&str, bool) {
-    let id = id.trim();
+    let id = id.trim_ascii();
     if system != System::Salesforce {
         let bare = id.strip_prefix('{').and_then(|id| id.strip_suffix('}')).unwrap_or(id);
         return (bare, false);
@@ -92,39 +96,93 @@ pub(super) fn same_id(system: System, a: &str, b: &str) -> bool {
 }
 
 /// From folded text to numbers that the owner of the texts gave; several may share a text.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Lookup {
-    keys: RandomState,
-    slots: ByHash<Vec<u32>>,
+    keys: [u64; 2],
+    slots: ByHash<Slot>,
+}
+
+/// The numbers of one hash. There is hardly ever a second one, so the first needs no list.
+#[derive(Clone)]
+struct Slot {
+    first: u32,
+    more: Vec<u32>,
+}
+
+impl Default for Lookup {
+    fn default() -> Lookup {
+        let random = RandomState::new();
+        // Odd, so that no bit of a product is lost.
+        Lookup { keys: [random.hash_one(1u8) | 1, random.hash_one(2u8) | 1], slots: ByHash::default() }
+    }
 }
 
 impl Lookup {
     fn hash(&self, text: &str) -> u64 {
-        let mut hasher = self.keys.build_hasher();
-        fold(text, |piece| hasher.write(piece));
-        hasher.finish()
-    }
-    /// Numbers whose text may be this one: the caller compares.
-    pub(super) fn get(&self, text: &str) -> &[u32] {
-        if self.slots.is_empty() {
-            return &[];
+        let [seed, key] = self.keys;
+        let mut hash = seed ^ text.len() as u64;
+        if !text.is_ascii() {
+            let mut hash = seed;
+            for character in text.chars().flat_map(char::to_lowercase) {
+                hash = mix(hash ^ u64::from(u32::from(character)), key);
+            }
+            return hash;
         }
-        self.slots.get(&self.hash(text)).map_or(&[], Vec::as_slice)
+        let (words, rest) = text.as_bytes().as_chunks::<8>();
+        for word in words {
+            hash = mix(hash ^ lower(u64::from_le_bytes(*word)), key);
+        }
+        let last = rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+        mix(mix(hash ^ lower(last), key), seed)
     }
+
+    /// Numbers whose text may be this one: the caller compares.
+    pub(super) fn get(&self, text: &str) -> impl Iterator<Item = u32> {
+        let slot = match self.slots.is_empty() {
+            true => None,
+            false => self.slots.get(&self.hash(text)),
+        };
+        slot.into_iter().flat_map(|slot| std::iter::once(slot.first).chain(slot.more.iter().copied()))
+    }
+
     /// Adds a number.
     pub(super) fn insert(&mut self, text: &str, number: u32) {
-        self.slots.entry(self.hash(text)).or_default().push(number);
-    }
-    /// Removes a number.
-    pub(super) fn remove(&mut self, text: &str, number: u32) {
         let hash = self.hash(text);
-        if let Some(numbers) = self.slots.get_mut(&hash) {
-            numbers.retain(|known| *known != number);
-            if numbers.is_empty() {
-                self.slots.remove(&hash);
+        match self.slots.get_mut(&hash) {
+            Some(slot) => slot.more.push(number),
+            None => {
+                self.slots.insert(hash, Slot { first: number, more: Vec::new() });
             }
         }
     }
+
+    /// Removes a number.
+    pub(super) fn remove(&mut self, text: &str, number: u32) {
+        let hash = self.hash(text);
+        let Some(slot) = self.slots.get_mut(&hash) else { return };
+        if slot.first != number {
+            slot.more.retain(|known| *known != number);
+        } else if let Some(next) = slot.more.pop() {
+            slot.first = next;
+        } else {
+            self.slots.remove(&hash);
+        }
+    }
+}
+
+/// Both halves of the product: every bit of both factors reaches the result.
+fn mix(value: u64, key: u64) -> u64 {
+    let product = u128::from(value) * u128::from(key);
+    product as u64 ^ (product >> 64) as u64
+}
+
+/// Eight ASCII letters in lower case at once.
+fn lower(word: u64) -> u64 {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    // The high bit of a byte becomes one where the letter is at least `A`, and where it is beyond `Z`.
+    let from_a = word + (0x80 - b'A' as u64) * EACH;
+    let beyond_z = word + (0x7f - b'Z' as u64) * EACH;
+    word | ((from_a ^ beyond_z) & (0x80 * EACH)) >> 2
 }
 
 /// Names with numbers from 0 in the order they came.
@@ -137,8 +195,8 @@ pub(super) struct Names {
 impl Names {
     /// The name's number.
     pub(super) fn get(&self, name: &str) -> Option<u32> {
-        let fits = |number: &&u32| self.texts.get(**number as usize).is_some_and(|text| same(text, name));
-        self.lookup.get(name).iter().find(fits).copied()
+        let fits = |number: &u32| self.texts.get(*number as usize).is_some_and(|text| same(text, name));
+        self.lookup.get(name).find(fits)
     }
     /// The name's number, a new one where it is not known.
     pub(super) fn intern(&mut self, name: &str) -> u32 {
@@ -171,6 +229,28 @@ mod tests {
         assert_eq!(print("System Administrator"), print("system administrator"));
         let long = "x".repeat(200);
         assert_eq!(names.intern(&long), names.intern(&long.to_uppercase()));
+    }
+
+    #[test]
+    fn eight_letters_fold_like_one() {
+        for byte in 0..128u8 {
+            let word = u64::from_le_bytes([b'A', byte, b'[', b'@', byte, b'Z', b'z', byte]);
+            let folded = lower(word).to_le_bytes();
+            assert_eq!(folded.to_vec(), word.to_le_bytes().map(|byte| byte.to_ascii_lowercase()).to_vec());
+        }
+    }
+
+    #[test]
+    fn numbers_that_share_a_text_are_removed_alone() {
+        let mut lookup = Lookup::default();
+        (1..4).for_each(|number| lookup.insert("Anna", number));
+        lookup.remove("ANNA", 1);
+        assert_eq!(lookup.get("anna").collect::<std::collections::BTreeSet<_>>(), [2, 3].into());
+        lookup.remove("anna", 2);
+        lookup.remove("anna", 9);
+        assert_eq!(lookup.get("anna").collect::<Vec<_>>(), [3]);
+        lookup.remove("anna", 3);
+        assert!(lookup.slots.is_empty());
     }
 
     #[test]

@@ -4,13 +4,14 @@
 //! sets, so that comparing an event costs a few look-ups and no allocation. Roles, objects, fields and
 //! permissions are compared without regard to case.
 
-use super::names::{ByHash, Names, id_key, print};
+use super::names::{Names, id_key, print};
 use crate::model::Time;
 use crate::model::event::{Action, System};
 use crate::model::finding::Severity;
+use std::collections::BTreeMap;
 
-/// Most roles of one policy.
-pub const ROLES_MAX: usize = 256;
+/// Most roles of one policy file; more go into a second file, because files add up.
+pub const ROLES_MAX: usize = 128;
 /// Longest life of an exception.
 pub const EXCEPTION_DAYS_MAX: i64 = 365;
 
@@ -145,33 +146,30 @@ pub struct Exception {
 
 /// Some of a policy's roles.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct RoleSet([u64; ROLES_MAX / 64]);
+pub(super) struct RoleSet(u128);
 
 impl RoleSet {
     pub(super) fn insert(&mut self, role: usize) {
-        if let Some(word) = self.0.get_mut(role / 64) {
-            *word |= 1 << (role % 64);
+        if role < ROLES_MAX {
+            self.0 |= 1 << role;
         }
     }
     pub(super) fn add(&mut self, other: RoleSet) {
-        for (word, more) in self.0.iter_mut().zip(other.0) {
-            *word |= more;
-        }
+        self.0 |= other.0;
     }
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.iter().all(|word| *word == 0)
+    pub(super) fn is_empty(self) -> bool {
+        self.0 == 0
     }
-    pub(super) fn meets(&self, other: RoleSet) -> bool {
-        self.0.iter().zip(other.0).any(|(word, other)| word & other != 0)
+    pub(super) fn meets(self, other: RoleSet) -> bool {
+        self.0 & other.0 != 0
     }
     pub(super) fn iter(self) -> impl Iterator<Item = usize> {
-        self.0.into_iter().enumerate().flat_map(|(place, mut word)| {
-            std::iter::from_fn(move || {
-                let bit = word.trailing_zeros() as usize;
-                (word != 0).then(|| {
-                    word &= word - 1;
-                    place * 64 + bit
-                })
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            let role = rest.trailing_zeros() as usize;
+            (rest != 0).then(|| {
+                rest &= rest - 1;
+                role
             })
         })
     }
@@ -231,9 +229,9 @@ pub(super) struct Compiled {
     pub(super) policy: Policy,
     pub(super) objects: Names,
     pub(super) fields: Names,
-    /// What makes a member, by name and by fingerprint.
+    /// What makes a member, by name and by fingerprint; the latter sorted.
     pub(super) members: Index,
-    pub(super) prints: ByHash<RoleSet>,
+    pub(super) prints: Vec<(u64, RoleSet)>,
     pub(super) users: Index,
     /// What a role may hold, by name and by the beginning of the name.
     pub(super) listed: Index,
@@ -256,16 +254,21 @@ impl Compiled {
             objects: Names::default(),
             fields: Names::default(),
             members: Index::default(),
-            prints: ByHash::default(),
+            prints: Vec::new(),
             users: Index::default(),
             listed: Index::default(),
             prefixes: Vec::new(),
             entries: Vec::new(),
             policy: Policy::default(),
         };
+        let mut prints: BTreeMap<u64, RoleSet> = BTreeMap::new();
         for (number, role) in policy.roles.iter().enumerate() {
             compiled.add_role(number, role);
+            for name in &role.member_permissions {
+                prints.entry(print(name)).or_default().insert(number);
+            }
         }
+        compiled.prints = prints.into_iter().collect();
         compiled.policy = policy;
         compiled
     }
@@ -273,7 +276,6 @@ impl Compiled {
     fn add_role(&mut self, number: usize, role: &Role) {
         for name in &role.member_permissions {
             self.members.add(name, number);
-            self.prints.entry(print(name)).or_default().insert(number);
             self.listed.add(name, number);
         }
         for user in &role.member_users {

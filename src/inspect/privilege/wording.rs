@@ -167,7 +167,7 @@ fn role_paths(policy: &Compiled, event: &Event, held: &Held, roles: RoleSet) -> 
     held.each(event.system, event.tenant.as_deref(), id, name, |principal| {
         let rows = principal.rows().iter().filter(|row| row.holds_at(at));
         let makes = rows.filter(|row| policy.members.get(&row.permission).meets(roles));
-        ways.extend(makes.map(|row| held_by(row)));
+        ways.extend(makes.map(held_by));
     });
     if ways.is_empty() {
         ways.push("the policy names the user".to_owned());
