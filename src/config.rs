@@ -255,7 +255,11 @@ impl Reader {
         let metrics = self.address(&raw.metrics, "metrics");
         let policies = raw.policies.map(|policies| (line(&policies), self.path(&policies.value)));
         if let Some((line, folder)) = policies.as_ref().filter(|(_, folder)| !folder.is_dir()) {
-            self.say(*line, format!("the policy folder {} does not exist", folder.display()), "make it; it may be empty");
+            self.say(
+                *line,
+                format!("the policy folder {} does not exist", folder.display()),
+                "make it; it may be empty",
+            );
         }
         let receivers = self.receivers(raw.receivers);
         let routes = self.routes(raw.routes, &receivers);
@@ -285,7 +289,11 @@ impl Reader {
         match crate::policy::duration::parse(&text.value) {
             Some(seconds @ 1..=86_400) => seconds,
             _ => {
-                self.say(line(text), "`heartbeat:` is not a duration of 1s to 24h", crate::policy::duration::FORM);
+                self.say(
+                    line(text),
+                    "`heartbeat:` is not a duration of 1s to 24h",
+                    crate::policy::duration::FORM,
+                );
                 DEFAULT
             }
         }
@@ -295,7 +303,11 @@ impl Reader {
         let text = text.as_ref().filter(|text| text.value != "off")?;
         let address = text.value.parse().ok();
         if address.is_none() {
-            self.say(line(text), format!("`{key}:` is not an address with a port"), "127.0.0.1:7465, or \"off\"");
+            self.say(
+                line(text),
+                format!("`{key}:` is not an address with a port"),
+                "127.0.0.1:7465, or \"off\"",
+            );
         }
         address
     }
@@ -334,7 +346,8 @@ impl Reader {
                 (None, Some(email)) if planned == 0 => {
                     let at = line(&email);
                     let mut email = email.value;
-                    for file in [&mut email.smtp.password_file, &mut email.smtp.ca_file].into_iter().flatten() {
+                    for file in [&mut email.smtp.password_file, &mut email.smtp.ca_file].into_iter().flatten()
+                    {
                         *file = self.base.join(&file);
                         if !file.is_file() {
                             let what = format!("the file {} does not exist", file.display());
@@ -364,9 +377,17 @@ impl Reader {
             let what = format!("a {what}'s name is 1 to 64 letters, digits, `-`, `_` and `.`");
             self.say(line(name), what, "");
         } else if crate::inspect::dlp::mask(&name.value).is_some() {
-            self.say(line(name), format!("a {what}'s name must not look like a card or social-security number"), "");
+            self.say(
+                line(name),
+                format!("a {what}'s name must not look like a card or social-security number"),
+                "",
+            );
         } else if others.any(|other| other == name.value) {
-            self.say(line(name), format!("there is another {what} named `{}`", name.value), "names are unique");
+            self.say(
+                line(name),
+                format!("there is another {what} named `{}`", name.value),
+                "names are unique",
+            );
         }
     }
 
@@ -378,16 +399,23 @@ impl Reader {
                     continue;
                 }
                 match nearest(name, known()) {
-                    Some(near) => {
-                        self.say(line(route), format!("unknown receiver `{name}`"), &format!("did you mean `{near}`?"))
-                    }
-                    None => self.say(line(route), format!("unknown receiver `{name}`"), "name one of `receivers:`"),
+                    Some(near) => self.say(
+                        line(route),
+                        format!("unknown receiver `{name}`"),
+                        &format!("did you mean `{near}`?"),
+                    ),
+                    None => self.say(
+                        line(route),
+                        format!("unknown receiver `{name}`"),
+                        "name one of `receivers:`",
+                    ),
                 }
             }
         }
         let covered = raw.last().is_some_and(|route| route.value.r#match.is_everything());
         if !covered && !receivers.is_empty() {
-            let warning = "the last route does not match everything: alerts that no route takes are only counted";
+            let warning =
+                "the last route does not match everything: alerts that no route takes are only counted";
             self.warnings.push(warning.into());
         }
         raw.into_iter().map(|route| route.value).collect()
@@ -426,7 +454,15 @@ impl Reader {
                     continue;
                 }
             };
-            sources.push(Source { name: raw.name.value, paths, format, zone, encoding, start_at, max_record });
+            sources.push(Source {
+                name: raw.name.value,
+                paths,
+                format,
+                zone,
+                encoding,
+                start_at,
+                max_record,
+            });
         }
         sources
     }
@@ -476,14 +512,19 @@ impl Reader {
     fn zone(&mut self, raw: &RawSource, format: &dyn Format) -> Option<jiff::tz::TimeZone> {
         let Some(name) = &raw.timezone else {
             if format.needs_zone() {
-                let what = format!("`{}` has times without an offset: `timezone:` is required", format.name());
+                let what =
+                    format!("`{}` has times without an offset: `timezone:` is required", format.name());
                 self.say(line(&raw.format), what, "timezone: Europe/Berlin (an IANA name)");
             }
             return None;
         };
         let zone = jiff::tz::TimeZone::get(&name.value).ok();
         if zone.is_none() {
-            self.say(line(name), format!("`{}` is no IANA time zone", name.value), "for example Europe/Berlin");
+            self.say(
+                line(name),
+                format!("`{}` is no IANA time zone", name.value),
+                "for example Europe/Berlin",
+            );
         }
         zone
     }
@@ -516,10 +557,14 @@ impl Reader {
                     let mut found = crate::source::file::glob::Found::default();
                     glob.walk(&mut found);
                     let inside = own.iter().find(|own| {
-                        Path::new(&absolute).starts_with(own) || found.paths.iter().any(|file| file.starts_with(own))
+                        Path::new(&absolute).starts_with(own)
+                            || found.paths.iter().any(|file| file.starts_with(own))
                     });
                     if let Some(own) = inside {
-                        let what = format!("this matches files under {}, which the daemon itself writes", own.display());
+                        let what = format!(
+                            "this matches files under {}, which the daemon itself writes",
+                            own.display()
+                        );
                         self.say(line(path), what, "a daemon must not read what it writes; name other files");
                     }
                 }

@@ -218,7 +218,8 @@ impl Writer {
                 let key = (alert.id.clone(), receiver.clone());
                 let Some(worker) = self.receivers.get(receiver) else { continue };
                 let free = worker.capacity().min(HANDED_MAX);
-                let planned = jobs.iter().filter(|(_, name, _): &&(String, String, _)| name == receiver).count();
+                let planned =
+                    jobs.iter().filter(|(_, name, _): &&(String, String, _)| name == receiver).count();
                 if planned < free && !self.group.handed.contains(&key) {
                     jobs.push((alert.id.clone(), receiver.clone(), Arc::new(self.notice_of(alert))));
                 }

@@ -75,7 +75,9 @@ pub struct Done {
 /// The policy files of a folder: `<kind>/<name>.yaml`, as name and text.
 pub fn policy_files(folder: &Path) -> Result<Vec<(String, String)>, Vec<Problem>> {
     let shown = |path: &Path| path.display().to_string();
-    let fault = |path: &Path, error: std::io::Error| vec![Problem::file(shown(path), format!("cannot be read: {error}"))];
+    let fault = |path: &Path, error: std::io::Error| {
+        vec![Problem::file(shown(path), format!("cannot be read: {error}"))]
+    };
     let mut files = Vec::new();
     for kind in disk::names(folder).map_err(|error| fault(folder, error))? {
         let dir = folder.join(&kind);
@@ -95,7 +97,9 @@ pub fn policy_files(folder: &Path) -> Result<Vec<(String, String)>, Vec<Problem>
     }
     match files.len() {
         0..=POLICIES_MAX => Ok(files),
-        more => Err(vec![Problem::file(shown(folder), format!("{more} policy files; at most {POLICIES_MAX}"))]),
+        more => {
+            Err(vec![Problem::file(shown(folder), format!("{more} policy files; at most {POLICIES_MAX}"))])
+        }
     }
 }
 
@@ -290,7 +294,11 @@ fn stop_on_signals(runtime: &tokio::runtime::Runtime, writer: SyncSender<ToWrite
 }
 
 /// The first entries of a run: that it started, and what is in force.
-fn record_start(trail: &mut crate::trail::Trail, config: &Config, policies: &Policies) -> Result<(), TrailError> {
+fn record_start(
+    trail: &mut crate::trail::Trail,
+    config: &Config,
+    policies: &Policies,
+) -> Result<(), TrailError> {
     let now = clock::now();
     trail.make_room(now)?;
     let mut bodies = crate::trail::Bodies::default();
@@ -325,7 +333,12 @@ fn stage(run: &Run, policies: &Policies, state: &State, keys: &Keys) -> Stage {
         context: FormatContext { zone: source.zone.clone() },
     };
     Stage {
-        feeds: run.config.sources.iter().map(|source| (Arc::from(source.name.as_str()), feed(source))).collect(),
+        feeds: run
+            .config
+            .sources
+            .iter()
+            .map(|source| (Arc::from(source.name.as_str()), feed(source)))
+            .collect(),
         dlp: Arc::clone(&policies.dlp),
         stateless: state.engine.stateless(),
         key: keys.fingerprint.clone(),
@@ -370,11 +383,7 @@ fn systems(config: &Config) -> BTreeMap<String, System> {
 }
 
 fn about(config: &Config) -> About {
-    About {
-        deployment: config.deployment.clone(),
-        host: host(),
-        state: config.state.display().to_string(),
-    }
+    About { deployment: config.deployment.clone(), host: host(), state: config.state.display().to_string() }
 }
 
 /// This machine's name.

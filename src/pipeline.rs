@@ -110,8 +110,11 @@ pub fn read(mut sources: Vec<(Arc<str>, FileSource)>, mode: Mode, out: &SyncSend
             idle &= polled.idle;
             let observed = clock::now();
             let batches = polled.batches.into_iter().map(|batch| ToStage::Batch(Box::new(batch), observed));
-            let notices = (!polled.notices.is_empty()).then_some(ToStage::Notices(name.clone(), polled.notices));
-            for message in notices.into_iter().chain(batches).chain([ToStage::Lag(name.clone(), source.lag())]) {
+            let notices =
+                (!polled.notices.is_empty()).then_some(ToStage::Notices(name.clone(), polled.notices));
+            for message in
+                notices.into_iter().chain(batches).chain([ToStage::Lag(name.clone(), source.lag())])
+            {
                 if out.send(message).is_err() {
                     return;
                 }
@@ -284,7 +287,9 @@ impl Writer {
     fn take(&mut self, message: ToWriter) -> Result<(), TrailError> {
         match message {
             ToWriter::Staged(staged) => self.batch(*staged)?,
-            ToWriter::Notices(source, notices) => notices.iter().for_each(|notice| self.notice(&source, notice)),
+            ToWriter::Notices(source, notices) => {
+                notices.iter().for_each(|notice| self.notice(&source, notice))
+            }
             ToWriter::Lag(source, lag) => self.lag(&source, &lag),
             ToWriter::Done(rest) => self.group.done = Some((Instant::now(), rest)),
             ToWriter::Delivered(report) => self.delivered(&report),
@@ -469,7 +474,8 @@ impl Writer {
             controls: vec!["pci-dss/10.7.2".into(), "pci-dss/10.3.4".into()],
             key: format!("gap.lost_bytes|{source}|{}", notice.file),
             window_seconds: 3600,
-            next: "Find out who truncated or removed the file, and read the missing range from its copy.".into(),
+            next: "Find out who truncated or removed the file, and read the missing range from its copy."
+                .into(),
             about: vec![index],
             ..Finding::default()
         });
@@ -608,7 +614,9 @@ fn masked_json(value: &Value) -> Box<RawValue> {
                 text.map_or_else(|| value.clone(), Value::String)
             }
             Value::Array(values) => values.iter().map(masked).collect(),
-            Value::Object(members) => members.iter().map(|(name, value)| (name.clone(), masked(value))).collect(),
+            Value::Object(members) => {
+                members.iter().map(|(name, value)| (name.clone(), masked(value))).collect()
+            }
             other => other.clone(),
         }
     }

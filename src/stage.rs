@@ -191,7 +191,8 @@ impl Stage {
             event.feed = Cow::Borrowed(feed.format.name());
         }
         event.raw.locator = format!("{}@{}", batch.file, record.offset);
-        let hash = record.raw_mac().unwrap_or_else(|| self.key.mac(RAW_DOMAIN, &[batch.text_of(record).as_bytes()]));
+        let hash =
+            record.raw_mac().unwrap_or_else(|| self.key.mac(RAW_DOMAIN, &[batch.text_of(record).as_bytes()]));
         event.raw.hmac = raw_hmac(self.key.number(), &hash);
         for code in record.defects() {
             event.defect(Defect::new(*code));
@@ -230,7 +231,8 @@ impl Stage {
             locator: Some(event.raw.locator.clone()),
             key: format!("{PROCESSING_FAILED}|{}", batch.source),
             window_seconds: 3600,
-            next: "Keep the record named by its file and offset, and report it: the reader has a fault.".into(),
+            next: "Keep the record named by its file and offset, and report it: the reader has a fault."
+                .into(),
             ..Finding::default()
         };
         self.finish(event, vec![finding], members)

@@ -63,7 +63,9 @@ fn log(shown: &Shown) {
             let told = if receivers.is_empty() { "nobody".to_owned() } else { receivers.join(", ") };
             let title = super::masked(title);
             match severity {
-                Severity::High | Severity::Critical => tracing::warn!("{id} {severity}: {title}; told: {told}"),
+                Severity::High | Severity::Critical => {
+                    tracing::warn!("{id} {severity}: {title}; told: {told}")
+                }
                 _ => tracing::info!("{id} {severity}: {title}; told: {told}"),
             }
         }

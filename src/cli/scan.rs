@@ -37,7 +37,8 @@ impl Scan {
         }
         for path in &self.files {
             let name = super::masked(&path.display().to_string());
-            let file = File::open(path).map_err(|error| Failure::Runtime(format!("cannot read {name}: {error}")))?;
+            let file =
+                File::open(path).map_err(|error| Failure::Runtime(format!("cannot read {name}: {error}")))?;
             found |= scan(BufReader::with_capacity(1 << 20, file), &key, &name)?;
         }
         Ok(u8::from(found))

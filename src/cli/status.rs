@@ -10,7 +10,10 @@ pub fn main(cli: &Cli) -> Result<u8, Failure> {
     let config = Config::find(cli.config.as_deref())?;
     let socket = config.state.join("control.sock");
     let reply = control::ask(&socket, r#"{"do":"status"}"#).map_err(|error| {
-        Failure::Runtime(format!("no daemon answers at {} ({error}); is `crmwarden run` running?", socket.display()))
+        Failure::Runtime(format!(
+            "no daemon answers at {} ({error}); is `crmwarden run` running?",
+            socket.display()
+        ))
     })?;
     let status = &reply["status"];
     if cli.json {
@@ -22,7 +25,12 @@ pub fn main(cli: &Cli) -> Result<u8, Failure> {
         other => other.to_string(),
     };
     let mut text = format!("{}: running, pid {}\n", word("origin"), word("pid"));
-    text.push_str(&format!("  head      {} entries, {} signed, newest {}\n", word("entries"), word("signed"), word("newest")));
+    text.push_str(&format!(
+        "  head      {} entries, {} signed, newest {}\n",
+        word("entries"),
+        word("signed"),
+        word("newest")
+    ));
     text.push_str(&format!("  root      {}\n", word("root")));
     text.push_str("  anchored  no: nothing off this host vouches for the trail\n");
     text.push_str(&format!("  incidents {}\n", word("incidents")));

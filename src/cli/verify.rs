@@ -62,7 +62,8 @@ impl Verify {
 fn text(path: &Path) -> Result<String, Failure> {
     let fault = |what: String| Failure::Runtime(format!("{}: {what}", path.display()));
     let bytes = disk::read_small(path, NOTE_MAX as u64).map_err(|error| fault(error.to_string()))?;
-    String::from_utf8(bytes.ok_or_else(|| fault("does not exist".into()))?).map_err(|_| fault("is not text".into()))
+    String::from_utf8(bytes.ok_or_else(|| fault("does not exist".into()))?)
+        .map_err(|_| fault("is not text".into()))
 }
 
 fn progress(entries: u64) {
@@ -78,7 +79,10 @@ fn words(dir: &Path, outcome: &Outcome) -> String {
     text.push_str(&format!("  origin    {}\n", outcome.origin));
     text.push_str(&format!("  signed    {} entries, root {}\n", outcome.size, outcome.root));
     if outcome.unsigned > 0 {
-        text.push_str(&format!("  unsigned  {} entries are committed and wait for a checkpoint\n", outcome.unsigned));
+        text.push_str(&format!(
+            "  unsigned  {} entries are committed and wait for a checkpoint\n",
+            outcome.unsigned
+        ));
     }
     text.push_str(match outcome.trust {
         "pinned" => "  trust     pinned: the keys are the trust file's\n",
@@ -96,7 +100,10 @@ fn words(dir: &Path, outcome: &Outcome) -> String {
     if !outcome.recoveries.is_empty() {
         let listed: Vec<String> = outcome.recoveries.iter().take(8).map(u64::to_string).collect();
         let more = if outcome.recoveries.len() > 8 { ", …" } else { "" };
-        text.push_str(&format!("  recovered after a crash, explained by entries {}{more}\n", listed.join(", ")));
+        text.push_str(&format!(
+            "  recovered after a crash, explained by entries {}{more}\n",
+            listed.join(", ")
+        ));
     }
     for damage in &outcome.damage {
         let range = match damage.first == damage.last {
@@ -106,7 +113,10 @@ fn words(dir: &Path, outcome: &Outcome) -> String {
         text.push_str(&format!("  damage    {range} in {}: {}\n", damage.file, damage.why));
     }
     for gap in &outcome.gaps {
-        text.push_str(&format!("  silence   {} to {} after entry {}, without a stop\n", gap.from, gap.to, gap.after));
+        text.push_str(&format!(
+            "  silence   {} to {} after entry {}, without a stop\n",
+            gap.from, gap.to, gap.after
+        ));
     }
     for note in &outcome.notes {
         text.push_str(&format!("  note      {note}\n"));
@@ -114,7 +124,8 @@ fn words(dir: &Path, outcome: &Outcome) -> String {
     if outcome.verdict == Verdict::Torn {
         text.push_str("  next      an unfinished tail: start the daemon, it recovers and says so\n");
     }
-    if matches!(outcome.verdict, Verdict::Tampered | Verdict::Forked | Verdict::RolledBack | Verdict::Missing) {
+    if matches!(outcome.verdict, Verdict::Tampered | Verdict::Forked | Verdict::RolledBack | Verdict::Missing)
+    {
         text.push_str("  next      copy the whole state and the keys aside before anything else\n");
     }
     super::masked(&text)

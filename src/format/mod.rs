@@ -5,14 +5,14 @@
 //! It never looks at a clock and never guesses a zone: where a feed's times have no offset it takes
 //! [`FormatContext::zone`].
 
-pub mod salesforce_event_log;
-pub mod salesforce_setup_audit_trail;
-pub mod shared;
 pub mod access_log;
 pub mod dataverse_audit;
 pub mod dataverse_grants;
 pub mod debezium;
+pub mod salesforce_event_log;
+pub mod salesforce_setup_audit_trail;
 pub mod sap_security_audit_log;
+pub mod shared;
 mod text;
 
 use crate::model::event::System;

@@ -122,7 +122,8 @@ impl Loaded {
         if let (true, Ok(policy)) = (problems.is_empty(), dlp::read(name, text)) {
             for rule in &policy.rules.rules {
                 if !self.rule_ids.insert(rule.id.clone()) {
-                    self.problems.push(Problem::file(name, format!("`{}` is the id of another rule", rule.id)));
+                    self.problems
+                        .push(Problem::file(name, format!("`{}` is the id of another rule", rule.id)));
                 }
             }
             self.dlp.policy = policy.rules.policy;
@@ -143,7 +144,8 @@ impl Loaded {
     }
 
     fn ready(self) -> Policies {
-        let mut rules: Vec<DetectionRule> = self.detections.into_iter().map(|detection| detection.rule).collect();
+        let mut rules: Vec<DetectionRule> =
+            self.detections.into_iter().map(|detection| detection.rule).collect();
         rules.sort_by(|one, other| one.id.cmp(&other.id));
         let mut rule_ids = self.rule_ids;
         rule_ids.extend(rules.iter().map(|rule| rule.id.clone()));
