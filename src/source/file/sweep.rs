@@ -44,6 +44,14 @@ struct Matched {
 
 type Inode = (u64, u64);
 
+/// What new files are compared with, gathered once a sweep.
+#[derive(Default)]
+struct Known {
+    ids: HashSet<String>,
+    /// Streams that were read from, by folder and stem of their names.
+    names: HashMap<(PathBuf, String), Vec<u64>>,
+}
+
 impl FileSource {
     pub(super) fn sweep_is_due(&self, mode: Mode, now: Instant) -> bool {
         let Some((at, cost)) = self.swept else { return true };
@@ -84,12 +92,12 @@ impl FileSource {
         self.sweep_unlisted(complete, mode, now, &mut order);
         self.enqueue(order);
         let mut order = Vec::new();
-        let mut ids: HashSet<String> = HashSet::new();
+        let mut known = Known::default();
         if !fresh.is_empty() {
-            ids.extend(self.streams.values().chain(&self.retired).map(|stream| stream.id.clone()));
+            known = self.known_names();
         }
         for file in fresh {
-            self.begin(&file, mode, now, &mut ids, &mut order, &mut troubles);
+            self.begin(&file, mode, now, &mut known, &mut order, &mut troubles);
         }
         self.enqueue(order);
         self.note_troubles(troubles);
@@ -337,7 +345,7 @@ impl FileSource {
         file: &Matched,
         mode: Mode,
         now: Instant,
-        ids: &mut HashSet<String>,
+        known: &mut Known,
         order: &mut Vec<(Option<SystemTime>, u64)>,
         troubles: &mut BTreeMap<PathBuf, String>,
     ) {
@@ -359,7 +367,7 @@ impl FileSource {
             return; // Renamed over since it was listed; the next sweep sees it as it is.
         }
         let mut stream = Stream::new(identity, 0, path.clone(), path_mac(&self.shared.matching, path), now);
-        while !ids.insert(stream.id.clone()) {
+        while !known.ids.insert(stream.id.clone()) {
             stream.generation += 1;
             stream.id = stream_id(&identity, stream.generation);
         }
@@ -375,21 +383,32 @@ impl FileSource {
         } else {
             stream.note(Fact::NewFile { bytes: meta.len() });
         }
-        stream.held = mode == Mode::Follow && self.swept.is_some() && self.may_be_copy(&handle, path);
+        stream.held = mode == Mode::Follow && self.may_be_copy(&handle, path, known);
         let serial = self.add(stream);
         self.noted.insert(serial);
         self.see(serial, Some(path), &meta, true, mode, now, order);
     }
 
+    fn known_names(&self) -> Known {
+        let mut known = Known::default();
+        known.ids.extend(self.streams.values().chain(&self.retired).map(|stream| stream.id.clone()));
+        for (serial, stream) in self.streams.iter().filter(|(_, one)| one.offset > 0 && !one.gone) {
+            let (Some(folder), stem) = (stream.path.parent(), stem(&stream.path)) else { continue };
+            known.names.entry((folder.to_owned(), stem)).or_default().push(*serial);
+        }
+        known
+    }
+
     /// Whether a new file begins like a known one whose name it extends.
-    fn may_be_copy(&self, file: &File, path: &Path) -> bool {
+    fn may_be_copy(&self, file: &File, path: &Path, known: &Known) -> bool {
         let Ok(head) = read_at(file, 0, WINDOW) else { return false };
-        self.streams.values().any(|other| {
-            other.offset > 0
-                && !other.gone
-                && extends_name(path, &other.path)
-                && other.head.is_head_of(&self.shared.matching, &head)
-        })
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let stems =
+            name.char_indices().map(|(at, char)| name.get(..at + char.len_utf8()).unwrap_or_default());
+        let alike = stems.filter_map(|stem| known.names.get(&(folder.to_owned(), stem.to_owned())));
+        let mut alike = alike.flatten().filter_map(|serial| self.streams.get(serial));
+        alike.any(|other| other.head.len > 0 && other.head.is_head_of(&self.shared.matching, &head))
     }
 
     /// What had been read of a stream is no longer there.
@@ -476,12 +495,17 @@ impl FileSource {
     }
 }
 
+/// A file name up to its first dot that is not at its beginning.
+fn stem(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let dot = name.char_indices().skip(1).find(|(_, char)| *char == '.').map_or(name.len(), |(at, _)| at);
+    name.get(..dot).unwrap_or_default().to_owned()
+}
+
 /// Whether a name in the same folder is the other with something added, as rotation makes them.
 fn extends_name(path: &Path, original: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let original_name = original.file_name().unwrap_or_default().to_string_lossy();
-    let stem = original_name.split('.').find(|part| !part.is_empty()).unwrap_or_default();
-    path.parent() == original.parent() && !stem.is_empty() && name.trim_start_matches('.').starts_with(stem)
+    path.parent() == original.parent() && name.starts_with(&stem(original))
 }
 
 /// The regular files among the paths found, by inode.
