@@ -441,6 +441,8 @@ impl FileSource {
                 read
             }
             Ok(Turned::Changed) => {
+                // A copy that was made before the truncation may be newer than the last sweep.
+                self.sweep(mode, now);
                 self.changed(serial, now, batches);
                 0
             }
