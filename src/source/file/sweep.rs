@@ -33,6 +33,9 @@ const COPY_QUIET: Duration = Duration::from_secs(2);
 /// With fewer bytes read than this, an equal beginning is no sign of a copy with an unlike name.
 const COPY_EVIDENCE: u64 = 256;
 
+/// With so many unread files is a new one compared.
+const COMPARED: usize = 4;
+
 /// A sweep that takes longer than this is not repeated at every hint.
 const CHEAP_SWEEP: Duration = Duration::from_millis(5);
 
@@ -44,11 +47,19 @@ struct Matched {
 
 type Inode = (u64, u64);
 
+impl Known {
+    fn add(&mut self, serial: u64, path: &Path) {
+        if let Some(folder) = path.parent() {
+            self.names.entry((folder.to_owned(), stem(path))).or_default().push(serial);
+        }
+    }
+}
+
 /// What new files are compared with, gathered once a sweep.
 #[derive(Default)]
 struct Known {
     ids: HashSet<String>,
-    /// Streams that were read from, by folder and stem of their names.
+    /// Streams by folder and stem of their names.
     names: HashMap<(PathBuf, String), Vec<u64>>,
 }
 
@@ -95,6 +106,8 @@ impl FileSource {
         let mut known = Known::default();
         if !fresh.is_empty() {
             known = self.known_names();
+            // The shorter name is the original, the longer one its copy.
+            fresh.sort_by_key(|file| file.paths.first().map(|path| path.as_os_str().len()));
         }
         for file in fresh {
             self.begin(&file, mode, now, &mut known, &mut order, &mut troubles);
@@ -385,6 +398,7 @@ impl FileSource {
         }
         stream.held = mode == Mode::Follow && self.may_be_copy(&handle, path, known);
         let serial = self.add(stream);
+        known.add(serial, path);
         self.noted.insert(serial);
         self.see(serial, Some(path), &meta, true, mode, now, order);
     }
@@ -392,9 +406,8 @@ impl FileSource {
     fn known_names(&self) -> Known {
         let mut known = Known::default();
         known.ids.extend(self.streams.values().chain(&self.retired).map(|stream| stream.id.clone()));
-        for (serial, stream) in self.streams.iter().filter(|(_, one)| one.offset > 0 && !one.gone) {
-            let (Some(folder), stem) = (stream.path.parent(), stem(&stream.path)) else { continue };
-            known.names.entry((folder.to_owned(), stem)).or_default().push(*serial);
+        for (serial, stream) in self.streams.iter().filter(|(_, stream)| !stream.gone) {
+            known.add(*serial, &stream.path);
         }
         known
     }
@@ -404,11 +417,24 @@ impl FileSource {
         let Ok(head) = read_at(file, 0, WINDOW) else { return false };
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let folder = path.parent().unwrap_or(Path::new(""));
-        let stems =
-            name.char_indices().map(|(at, char)| name.get(..at + char.len_utf8()).unwrap_or_default());
+        // Rotation adds `.1`, `-20260131` and the like, never a letter or a digit alone.
+        let stems = name.char_indices().filter(|(_, char)| !char.is_alphanumeric());
+        let stems = stems.filter_map(|(at, _)| name.get(..at)).chain([name.as_ref()]);
         let alike = stems.filter_map(|stem| known.names.get(&(folder.to_owned(), stem.to_owned())));
-        let mut alike = alike.flatten().filter_map(|serial| self.streams.get(serial));
-        alike.any(|other| other.head.len > 0 && other.head.is_head_of(&self.shared.matching, &head))
+        let alike: Vec<&Stream> = alike.flatten().filter_map(|serial| self.streams.get(serial)).collect();
+        let (unread, read): (Vec<&Stream>, Vec<&Stream>) = alike.into_iter().partition(|one| one.offset == 0);
+        if read.iter().any(|one| one.head.len > 0 && one.head.is_head_of(&self.shared.matching, &head)) {
+            return true;
+        }
+        // What was not read so far is still there to compare. The shortest names come first; a folder
+        // full of rotated files is not searched through for every one of them.
+        unread.iter().take(COMPARED).any(|one| {
+            let other = open_regular(&one.path).and_then(|(file, _)| read_at(&file, 0, WINDOW));
+            other.is_ok_and(|other| {
+                let common = head.iter().zip(&other).take_while(|(one, two)| one == two).count();
+                common > 0 && common == head.len().min(other.len())
+            })
+        })
     }
 
     /// What had been read of a stream is no longer there.
@@ -505,7 +531,9 @@ fn stem(path: &Path) -> String {
 /// Whether a name in the same folder is the other with something added, as rotation makes them.
 fn extends_name(path: &Path, original: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.parent() == original.parent() && name.starts_with(&stem(original))
+    let added = name.strip_prefix(&stem(original)).map(str::to_owned);
+    let apart = added.is_some_and(|added| !added.starts_with(char::is_alphanumeric));
+    apart && path.parent() == original.parent()
 }
 
 /// The regular files among the paths found, by inode.
