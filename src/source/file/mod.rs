@@ -273,7 +273,11 @@ impl FileSource {
     /// Takes the positions of the trail, by stream id. Call it once, before the first poll; an empty map
     /// means that this is the first start ever.
     pub fn resume(&mut self, positions: &BTreeMap<String, Value>) {
-        let now = Instant::now();
+        self.resume_at(positions, Instant::now());
+    }
+
+    /// [`FileSource::resume`] at a given moment.
+    pub fn resume_at(&mut self, positions: &BTreeMap<String, Value>, now: Instant) {
         self.first_start = self.first_start && positions.is_empty();
         for (id, value) in positions {
             if id == STARTED {
@@ -441,6 +445,8 @@ impl FileSource {
                 read
             }
             Ok(Turned::Changed) => {
+                // A copy that was made before the truncation may be newer than the last sweep.
+                self.sweep(mode, now);
                 self.changed(serial, now, batches);
                 0
             }

@@ -9,7 +9,7 @@
 //! | `offset` | first byte of the first record not yet handed out |
 //! | `end` | size when last looked at |
 //! | `head`, `before` | `{len, mac}` of the first bytes, and of those before `offset` |
-//! | `rotated`, `gone` | present and `true` when so |
+//! | `rotated`, `held`, `gone` | present and `true` when so: renamed; perhaps a copy in the making; not found |
 //!
 //! Everything that goes into the trail passes a mask that replaces what looks like a card number. A
 //! digest in hexadecimal digits can look so by accident and would come back useless, so digests, and
@@ -36,6 +36,7 @@ pub(super) struct Position {
     pub head: Mark,
     pub before: Mark,
     pub rotated: bool,
+    pub held: bool,
     pub gone: bool,
 }
 
@@ -106,11 +107,10 @@ impl Position {
         put("end", integer(self.end));
         put("head", mark(&self.head));
         put("before", mark(&self.before));
-        if self.rotated {
-            put("rotated", Value::Bool(true));
-        }
-        if self.gone {
-            put("gone", Value::Bool(true));
+        for (name, flag) in [("rotated", self.rotated), ("held", self.held), ("gone", self.gone)] {
+            if flag {
+                put(name, Value::Bool(true));
+            }
         }
         Value::Object(object)
     }
@@ -135,6 +135,7 @@ impl Position {
             head: parse_mark(value.get("head")?)?,
             before,
             rotated: flag("rotated"),
+            held: flag("held"),
             gone: flag("gone"),
         })
     }
@@ -157,6 +158,7 @@ mod tests {
             head: Mark { len: 4096, mac: Hash([1; 32]) },
             before: Mark { len: 4096, mac: Hash([0xfe; 32]) },
             rotated: true,
+            held: false,
             gone: false,
         };
         let mut value = position.to_value();

@@ -134,6 +134,7 @@ impl Stream {
         stream.head = position.head;
         stream.before = position.before;
         stream.rotated = position.rotated;
+        stream.held = position.held;
         stream.gone = position.gone;
         stream.verified = false;
         stream
@@ -151,6 +152,7 @@ impl Stream {
             head: self.head,
             before: self.before,
             rotated: self.rotated,
+            held: self.held,
             gone: self.gone,
         }
     }
@@ -213,7 +215,7 @@ impl Stream {
 
     /// Nothing of it was handed out so far.
     pub fn is_untouched(&self) -> bool {
-        self.offset == 0 && self.generation == 0 && !self.gone
+        self.offset == 0 && !self.gone
     }
 
     /// Passes over everything that is there, up to the first incomplete record.
@@ -239,8 +241,8 @@ impl Stream {
         (self.head, self.before) = (other.head, other.before);
         (self.start, self.header, self.long) = (None, Header::Unknown, None);
         (self.verified, self.rotated, self.held) = (false, true, false);
-        self.notices.clear();
-        self.retires = vec![id];
+        self.notices.retain(|notice| !matches!(notice.fact, Fact::NewFile { .. }));
+        self.retires.push(id);
     }
 
     /// One turn. `file` is this stream's open file.

@@ -33,6 +33,9 @@ const COPY_QUIET: Duration = Duration::from_secs(2);
 /// With fewer bytes read than this, an equal beginning is no sign of a copy with an unlike name.
 const COPY_EVIDENCE: u64 = 256;
 
+/// With so many unread files is a new one compared.
+const COMPARED: usize = 4;
+
 /// A sweep that takes longer than this is not repeated at every hint.
 const CHEAP_SWEEP: Duration = Duration::from_millis(5);
 
@@ -43,6 +46,22 @@ struct Matched {
 }
 
 type Inode = (u64, u64);
+
+impl Known {
+    fn add(&mut self, serial: u64, path: &Path) {
+        if let Some(folder) = path.parent() {
+            self.names.entry((folder.to_owned(), stem(path))).or_default().push(serial);
+        }
+    }
+}
+
+/// What new files are compared with, gathered once a sweep.
+#[derive(Default)]
+struct Known {
+    ids: HashSet<String>,
+    /// Streams by folder and stem of their names.
+    names: HashMap<(PathBuf, String), Vec<u64>>,
+}
 
 impl FileSource {
     pub(super) fn sweep_is_due(&self, mode: Mode, now: Instant) -> bool {
@@ -84,12 +103,14 @@ impl FileSource {
         self.sweep_unlisted(complete, mode, now, &mut order);
         self.enqueue(order);
         let mut order = Vec::new();
-        let mut ids: HashSet<String> = HashSet::new();
+        let mut known = Known::default();
         if !fresh.is_empty() {
-            ids.extend(self.streams.values().chain(&self.retired).map(|stream| stream.id.clone()));
+            known = self.known_names();
+            // The shorter name is the original, the longer one its copy.
+            fresh.sort_by_key(|file| file.paths.first().map(|path| path.as_os_str().len()));
         }
         for file in fresh {
-            self.begin(&file, mode, now, &mut ids, &mut order, &mut troubles);
+            self.begin(&file, mode, now, &mut known, &mut order, &mut troubles);
         }
         self.enqueue(order);
         self.note_troubles(troubles);
@@ -337,7 +358,7 @@ impl FileSource {
         file: &Matched,
         mode: Mode,
         now: Instant,
-        ids: &mut HashSet<String>,
+        known: &mut Known,
         order: &mut Vec<(Option<SystemTime>, u64)>,
         troubles: &mut BTreeMap<PathBuf, String>,
     ) {
@@ -359,7 +380,7 @@ impl FileSource {
             return; // Renamed over since it was listed; the next sweep sees it as it is.
         }
         let mut stream = Stream::new(identity, 0, path.clone(), path_mac(&self.shared.matching, path), now);
-        while !ids.insert(stream.id.clone()) {
+        while !known.ids.insert(stream.id.clone()) {
             stream.generation += 1;
             stream.id = stream_id(&identity, stream.generation);
         }
@@ -375,20 +396,44 @@ impl FileSource {
         } else {
             stream.note(Fact::NewFile { bytes: meta.len() });
         }
-        stream.held = mode == Mode::Follow && self.swept.is_some() && self.may_be_copy(&handle, path);
+        stream.held = mode == Mode::Follow && self.may_be_copy(&handle, path, known);
         let serial = self.add(stream);
+        known.add(serial, path);
         self.noted.insert(serial);
         self.see(serial, Some(path), &meta, true, mode, now, order);
     }
 
+    fn known_names(&self) -> Known {
+        let mut known = Known::default();
+        known.ids.extend(self.streams.values().chain(&self.retired).map(|stream| stream.id.clone()));
+        for (serial, stream) in self.streams.iter().filter(|(_, stream)| !stream.gone) {
+            known.add(*serial, &stream.path);
+        }
+        known
+    }
+
     /// Whether a new file begins like a known one whose name it extends.
-    fn may_be_copy(&self, file: &File, path: &Path) -> bool {
+    fn may_be_copy(&self, file: &File, path: &Path, known: &Known) -> bool {
         let Ok(head) = read_at(file, 0, WINDOW) else { return false };
-        self.streams.values().any(|other| {
-            other.offset > 0
-                && !other.gone
-                && extends_name(path, &other.path)
-                && other.head.is_head_of(&self.shared.matching, &head)
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let folder = path.parent().unwrap_or(Path::new(""));
+        // Rotation adds `.1`, `-20260131` and the like, never a letter or a digit alone.
+        let stems = name.char_indices().filter(|(_, char)| !char.is_alphanumeric());
+        let stems = stems.filter_map(|(at, _)| name.get(..at)).chain([name.as_ref()]);
+        let alike = stems.filter_map(|stem| known.names.get(&(folder.to_owned(), stem.to_owned())));
+        let alike: Vec<&Stream> = alike.flatten().filter_map(|serial| self.streams.get(serial)).collect();
+        let (unread, read): (Vec<&Stream>, Vec<&Stream>) = alike.into_iter().partition(|one| one.offset == 0);
+        if read.iter().any(|one| one.head.len > 0 && one.head.is_head_of(&self.shared.matching, &head)) {
+            return true;
+        }
+        // What was not read so far is still there to compare. The shortest names come first; a folder
+        // full of rotated files is not searched through for every one of them.
+        unread.iter().take(COMPARED).any(|one| {
+            let other = open_regular(&one.path).and_then(|(file, _)| read_at(&file, 0, WINDOW));
+            other.is_ok_and(|other| {
+                let common = head.iter().zip(&other).take_while(|(one, two)| one == two).count();
+                common > 0 && common == head.len().min(other.len())
+            })
         })
     }
 
@@ -476,12 +521,19 @@ impl FileSource {
     }
 }
 
+/// A file name up to its first dot that is not at its beginning.
+fn stem(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let dot = name.char_indices().skip(1).find(|(_, char)| *char == '.').map_or(name.len(), |(at, _)| at);
+    name.get(..dot).unwrap_or_default().to_owned()
+}
+
 /// Whether a name in the same folder is the other with something added, as rotation makes them.
 fn extends_name(path: &Path, original: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let original_name = original.file_name().unwrap_or_default().to_string_lossy();
-    let stem = original_name.split('.').find(|part| !part.is_empty()).unwrap_or_default();
-    path.parent() == original.parent() && !stem.is_empty() && name.trim_start_matches('.').starts_with(stem)
+    let added = name.strip_prefix(&stem(original)).map(str::to_owned);
+    let apart = added.is_some_and(|added| !added.starts_with(char::is_alphanumeric));
+    apart && path.parent() == original.parent()
 }
 
 /// The regular files among the paths found, by inode.

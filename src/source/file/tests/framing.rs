@@ -282,51 +282,26 @@ fn the_end_is_taken_only_in_final_mode() {
 }
 
 #[test]
-#[ignore = "measures"]
-fn speed() {
-    for (name, framing, mib) in
-        [("line", Framing::Line, 400), ("csv", Framing::Csv, 400), ("long", Framing::Line, 200)]
-    {
-        let mut bench = Bench::new("a.log", framing);
-        let line = if name == "csv" {
-            format!("{}\n", vec!["\"0123456789abcd\""; 20].join(","))
-        } else {
-            format!("{{\"a\":\"{}\"}}\n", "x".repeat(320))
-        };
-        let block = if name == "long" { "x".repeat(1 << 20) } else { line.repeat((1 << 20) / line.len()) };
-        let mut file = fs::File::create(bench.path("a.log")).unwrap();
-        for _ in 0..mib {
-            file.write_all(block.as_bytes()).unwrap();
-        }
-        if name == "long" {
-            file.write_all(b"\n").unwrap();
-        }
-        let hwm = || {
-            fs::read_to_string("/proc/self/status")
-                .unwrap()
-                .lines()
-                .find(|l| l.starts_with("VmHWM"))
-                .unwrap()
-                .to_owned()
-        };
-        println!("before {}", hwm());
-        let began = Instant::now();
-        let (mut bytes, mut records) = (0, 0);
-        loop {
-            let polled = bench.source.poll(Mode::Once, 4 << 20);
-            for batch in &polled.batches {
-                bytes += batch.bytes_read;
-                records += batch.records.len();
-            }
-            if polled.idle {
-                break;
-            }
-        }
-        let took = began.elapsed();
-        println!(
-            "{name}: {bytes} bytes {records} records {took:?} {:.2} GB/s {}",
-            bytes as f64 / took.as_secs_f64() / 1e9,
-            hwm()
-        );
+fn a_line_of_200_mb_takes_little_memory() {
+    let mut bench = Bench::new("a.log", Framing::Line);
+    let mut file = fs::File::create(bench.path("a.log")).unwrap();
+    let piece = vec![b'x'; 1 << 20];
+    let mut running = raw_key().start(RAW_DOMAIN);
+    for _ in 0..200 {
+        file.write_all(&piece).unwrap();
+        running.update(&piece);
     }
+    file.write_all(b"\nnext\n").unwrap();
+    loop {
+        let polled = bench.source.poll_at(Mode::Follow, 1 << 20, bench.now);
+        assert!(polled.batches.iter().map(|batch| batch.text.capacity()).sum::<usize>() < 2 << 20);
+        let idle = polled.idle;
+        bench.commit(polled);
+        if idle {
+            break;
+        }
+    }
+    assert_eq!(bench.records.iter().map(String::len).collect::<Vec<_>>(), [64 * 1024, 4]);
+    let long = bench.batches.iter().flat_map(|batch| &batch.records).next().unwrap();
+    assert_eq!((long.full_length(), long.raw_mac()), (200 << 20, Some(running.finish())));
 }

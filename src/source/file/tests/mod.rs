@@ -75,7 +75,7 @@ impl Bench {
     /// A new process: only the committed positions are known.
     fn restart(&mut self) {
         self.source = FileSource::new(self.options.clone()).unwrap();
-        self.source.resume(&self.positions);
+        self.source.resume_at(&self.positions, self.now);
     }
 
     /// Commits what one poll returned.

@@ -206,3 +206,88 @@ fn bad_options_are_refused() {
         assert!(FileSource::new(options).is_err());
     }
 }
+
+/// Everything that rotation does, in random order, with deaths between any two commits.
+#[test]
+fn random_rotations_and_deaths() {
+    let first = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().subsec_nanos();
+    for seed in (u64::from(first)..).take(20) {
+        rotate_at_random(seed);
+    }
+}
+
+fn rotate_at_random(seed: u64) {
+    let mut numbers = Numbers(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let pattern = if seed.is_multiple_of(2) { "a.log*" } else { "a.log" };
+    let mut bench = Bench::with(pattern, Framing::Line, |options| options.read_size = 4096);
+    let mut written = 0;
+    let mut files = 0;
+    for _ in 0..150 {
+        match numbers.below(10) {
+            0 => {
+                files += 1;
+                if pattern == "a.log" {
+                    // What was never seen under its name is not known under another one.
+                    let polled = bench.source.poll_at(Mode::Follow, 1, bench.now);
+                    bench.commit(polled);
+                }
+                if bench.path("a.log").exists() {
+                    bench.rename("a.log", &format!("a.log.{files}"));
+                }
+            }
+            1 if pattern == "a.log*" && bench.path("a.log").exists() => {
+                files += 1;
+                let copy = format!("a.log.{files}");
+                fs::copy(bench.path("a.log"), bench.path(&copy)).unwrap();
+                if numbers.below(2) == 0 {
+                    bench.step(&mut numbers);
+                }
+                fs::OpenOptions::new().write(true).truncate(true).open(bench.path("a.log")).unwrap();
+            }
+            2 => bench.restart(),
+            3 => bench.pass(Duration::from_millis(500)),
+            _ => {
+                let most = if numbers.below(5) == 0 { 400 } else { 20 };
+                let more = numbers.below(most);
+                bench.append("a.log", lines(written..written + more));
+                written += more;
+            }
+        }
+        bench.step(&mut numbers);
+    }
+    for _ in 0..4 {
+        bench.pass(Duration::from_secs(3));
+        bench.follow();
+    }
+    let mut records = bench.records.clone();
+    records.sort();
+    let mut expected = expect_lines(0..written);
+    expected.sort();
+    let repeated: Vec<_> =
+        records.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| &pair[0]).collect();
+    let lost: Vec<_> = expected.iter().filter(|line| records.binary_search(line).is_err()).collect();
+    assert!(
+        repeated.is_empty() && lost.is_empty(),
+        "seed {seed}: {} repeated {:?}, {} lost {:?}, {:#?}",
+        repeated.len(),
+        repeated.first(),
+        lost.len(),
+        lost.first(),
+        bench.notices.iter().map(Notice::to_string).collect::<Vec<_>>()
+    );
+}
+
+impl Bench {
+    /// A poll; sometimes the process dies before all of it is committed.
+    fn step(&mut self, numbers: &mut Numbers) {
+        let mut polled = self.source.poll_at(Mode::Follow, 1 + numbers.below(20_000) as u64, self.now);
+        let dies = numbers.below(8) == 0;
+        if dies {
+            polled.batches.truncate(numbers.below(polled.batches.len() + 1));
+        }
+        self.commit(polled);
+        if dies {
+            self.restart();
+        }
+    }
+}
