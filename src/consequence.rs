@@ -270,8 +270,39 @@ impl Writer {
         }
     }
 
+    /// A limit of the windows that made a rule forget is an operation finding, once an hour a rule: what a
+    /// rule forgot it can miss.
+    pub fn tell_evictions(&mut self) {
+        let grown: Vec<(String, u64)> = self
+            .state
+            .engine
+            .evicted()
+            .iter()
+            .filter(|(rule, count)| self.group.evictions_told.get(*rule).is_none_or(|told| told < *count))
+            .map(|(rule, count)| (rule.clone(), *count))
+            .collect();
+        for (rule, count) in grown {
+            let told = self.group.evictions_told.insert(rule.clone(), count).unwrap_or(0);
+            self.metrics.evicted(&rule, count - told);
+            self.find(Finding {
+                rule: "operation.window_evicted".into(),
+                severity: Severity::Medium,
+                title: format!("{rule} had to forget {count} groups or hits to stay within its memory"),
+                time: crate::clock::now(),
+                key: format!("operation.window_evicted|{rule}"),
+                window_seconds: 3600,
+                next: "Look whether somebody floods the feed with made-up names; narrow the rule's group-by."
+                    .into(),
+                ..Finding::default()
+            });
+        }
+    }
+
     /// Gauges that the state decides.
     pub fn measure(&self) {
+        for (reason, count) in self.group.coverage.reasons() {
+            self.metrics.not_observable(reason.as_str(), count);
+        }
         for severity in Severity::ALL {
             let open = self.state.incidents.iter().filter(|incident| incident.severity == *severity).count();
             self.metrics.incidents_open(*severity, open as u64);

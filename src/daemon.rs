@@ -122,7 +122,8 @@ pub fn run(mut run: Run) -> Result<Done, Failure> {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let started = clock::now();
     let opened = open(&disk, &paths, &run.config.deployment, started)?;
-    let state = remember(&opened, &policies)?;
+    let mut state = remember(&opened, &policies)?;
+    state.policy(&policies.digest.hex());
     let metrics = metrics(&run.config, &policies, started)?;
     metrics.verified(clock::now(), true);
     let listener = listener(&run.config, run.any_port)?;

@@ -223,6 +223,8 @@ pub struct Group {
     done: Option<(Instant, Vec<Rest>)>,
     stopping: bool,
     pulse_seen: (u64, u64),
+    /// Evictions already told, by rule.
+    pub evictions_told: BTreeMap<String, u64>,
 }
 
 impl Default for Group {
@@ -243,6 +245,7 @@ impl Default for Group {
             done: None,
             stopping: false,
             pulse_seen: (0, 0),
+            evictions_told: BTreeMap::new(),
         }
     }
 }
@@ -262,6 +265,7 @@ impl Writer {
     /// The writer's life: from the first message to the last checkpoint.
     pub fn run(mut self, inbox: &Receiver<ToWriter>) -> Result<(Ended, State), TrailError> {
         self.group.entries_at_cache = self.trail.next_index();
+        self.group.evictions_told = self.state.engine.evicted().clone();
         self.checkpoint()?;
         loop {
             let pending = !self.group.bodies.is_empty() || !self.group.moved.is_empty() || self.is_unsigned();
@@ -371,10 +375,16 @@ impl Writer {
         }
         let mut start = 0;
         let mut events = 0;
+        let mut newest: Option<(Time, f64)> = None;
         for item in staged.items {
             match item {
                 Item::Event(event) => {
                     let end = event.end;
+                    if let Some(time) =
+                        event.event.time.filter(|time| newest.is_none_or(|(newest, _)| *time > newest))
+                    {
+                        newest = Some((time, event.event.observed.seconds_since(time)));
+                    }
                     self.event(*event, staged.members.get(start..end).unwrap_or_default());
                     start = end;
                     events += 1;
@@ -383,6 +393,9 @@ impl Writer {
             }
         }
         self.metrics.events(&source, events);
+        if let Some((time, delay)) = newest {
+            self.metrics.source_newest(&source, time, delay);
+        }
         let position = masked_json(&staged.after);
         let open = self.group.snapshots.open().any(|open| open == &*source);
         let group = &mut self.group;
@@ -520,11 +533,12 @@ impl Writer {
         if self.group.bodies.is_empty() && self.group.moved.is_empty() {
             return Ok(());
         }
+        self.tell_evictions();
         let started = Instant::now();
         let bodies = std::mem::take(&mut self.group.bodies);
         let moved = std::mem::take(&mut self.group.moved);
         let committed = self.trail.commit(&bodies, &moved, clock::now())?;
-        self.metrics.trail(committed.commit + 1, committed.bytes);
+        self.metrics.trail(committed.commit + 1, self.trail.bytes());
         self.metrics.commit(started.elapsed().as_secs_f64());
         self.group.last_commit = Instant::now();
         Ok(())

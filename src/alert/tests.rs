@@ -42,7 +42,7 @@ pub(crate) fn sample() -> Notice {
         checkpoint: Some(NOTE.into()),
         verify: vec![
             "crmwarden verify /var/lib/crmwarden --trust trust.txt".into(),
-            "crmwarden search --entry 8118 --json".into(),
+            "crmwarden verify /var/lib/crmwarden --json".into(),
         ],
         host: "crm-audit-1.acme.example".into(),
         ..Notice::default()

@@ -117,6 +117,9 @@ impl Demo {
             show: Box::new(show),
             ready: Box::new(move |ready| {
                 introduce(ready, &names.0, &names.1);
+                if let Err(failure) = write_trust(&feeds) {
+                    say(&failure.to_string());
+                }
                 let sender = ready.stop.clone();
                 std::thread::spawn(move || feed_all(&feeds, &feeding));
                 if let Some(seconds) = seconds {
@@ -130,7 +133,6 @@ impl Demo {
         });
         stop.store(true, Ordering::Relaxed);
         let done = done?;
-        write_trust(&dir)?;
         farewell(&shown_dir, &program, &done)?;
         Ok(0)
     }
@@ -270,15 +272,15 @@ fn farewell(dir: &str, program: &str, done: &daemon::Done) -> Result<(), Failure
     );
     text.push_str(&format!("  {program} verify {dir}/state --trust {dir}/trust.txt\n"));
     text.push_str(&format!(
-        "  {program} report -c {dir}/crmwarden.yaml --framework pci-dss \\\n      --from {} --to {} -o {dir}/report\n",
-        day(0),
-        day(1)
+        "  {program} report -c {dir}/crmwarden.yaml --framework pci-dss \\\n      --from 2026-11-20 --to {} -o {dir}/report\n",
+        tomorrow()
     ));
     text.push_str(&format!("  {program} scan {dir}/feeds/web/access.log\n"));
     print(&text)
 }
 
-/// Today in UTC, or so many days later.
-fn day(later: i64) -> String {
-    crate::clock::now().plus_seconds(later * 86_400).to_string().chars().take(10).collect()
+/// Tomorrow in UTC, and no day before the sample feeds end.
+fn tomorrow() -> String {
+    let tomorrow = crate::clock::now().plus_seconds(86_400).to_string();
+    tomorrow.get(..10).unwrap_or("2026-11-23").max("2026-11-23").to_owned()
 }

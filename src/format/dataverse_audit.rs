@@ -180,10 +180,12 @@ fn take_actor(event: &mut Event, row: &mut Members<'_>) {
     } else {
         event.defect(Defect::field(DefectCode::MissingField, "_userid_value"));
     }
+    // An impersonated call: the calling user acted, in the name of the other.
     if let Some(caller) = caller.filter(|caller| event.actor.id.as_ref() != Some(&caller.id)) {
-        event.actor.on_behalf_of = Some(caller.id);
-        if let Some(name) = caller.name {
-            text::keep(event, "callinguserid.name", name);
+        event.actor.on_behalf_of = event.actor.id.replace(caller.id);
+        event.actor.r#type = None;
+        if let Some(name) = std::mem::replace(&mut event.actor.name, caller.name) {
+            text::keep(event, "userid.name", name);
         }
     }
 }

@@ -101,7 +101,10 @@ struct Loaded {
 
 impl Loaded {
     fn read(&mut self, name: &str, text: &str) {
-        self.files.push(PolicyFile { name: name.to_owned(), digest: digest(text) });
+        // The trail names a file by its folder and name: where the folder stands is the machine's matter.
+        let parts: Vec<&str> = name.rsplit('/').take(2).collect();
+        let short = parts.iter().rev().copied().collect::<Vec<_>>().join("/");
+        self.files.push(PolicyFile { name: short, digest: digest(text) });
         match folder(name) {
             "dlp" => self.read_dlp(name, text),
             "access" => self.read_access(name, text),

@@ -621,6 +621,10 @@ fn assemble(
     let file = disk.open(&path).map_err(|error| TrailError::io("open", &path, error))?;
     let tiles = open_tiles(&**disk, &folder, &scan)?;
     let older = older_checkpoints(&folder)?;
+    let mut sealed = 0;
+    for file in segments(&folder)?.iter().filter(|file| file.first < scan.segment) {
+        sealed += file_length(&file.path)?;
+    }
     let folder_handle = disk.open_dir(&folder).map_err(|error| TrailError::io("open", &folder, error))?;
     let origin = signed.origin.clone();
     Ok(Trail {
@@ -633,6 +637,7 @@ fn assemble(
         log,
         epoch,
         segment: Segment { path, file, length: scan.offset, since: scan.since },
+        sealed,
         head: scan.head,
         tiles,
         signed,

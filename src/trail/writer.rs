@@ -39,6 +39,8 @@ pub struct Trail {
     pub(super) log: NoteSigner,
     pub(super) epoch: NoteSigner,
     pub(super) segment: Segment,
+    /// Bytes of all segments before the open one.
+    pub(super) sealed: u64,
     pub(super) head: Head,
     pub(super) tiles: Tiles,
     pub(super) signed: Checkpoint,
@@ -121,6 +123,10 @@ impl Trail {
     /// The generation's folder.
     pub fn folder(&self) -> &std::path::Path {
         &self.folder
+    }
+    /// Bytes of all segments.
+    pub fn bytes(&self) -> u64 {
+        self.sealed + self.segment.length
     }
     /// `t` of the newest entry.
     pub fn newest_time(&self) -> Time {
@@ -320,6 +326,7 @@ impl Trail {
         let folder = self.disk.open_dir(&segments).map_err(failed)?;
         let file = self.disk.create(&path, 0o640).map_err(failed)?;
         folder.sync().map_err(failed)?;
+        self.sealed += self.segment.length;
         self.segment = Segment { path, file, length: 0, since: now };
         let bodies = segment_bodies(self.generation, &self.cursors)?;
         self.commit(&bodies, &Cursors::new(), now)?;

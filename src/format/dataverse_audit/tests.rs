@@ -181,8 +181,8 @@ fn switches_say_which_way_they_went() {
 #[test]
 fn an_impersonated_call_names_both_accounts() {
     let event = row(r#""action":2,"_callinguserid_value":"s1""#);
-    assert_eq!(event.actor.id.as_deref(), Some("u1"));
-    assert_eq!(event.actor.on_behalf_of.as_deref(), Some("s1"));
+    assert_eq!(event.actor.id.as_deref(), Some("s1"));
+    assert_eq!(event.actor.on_behalf_of.as_deref(), Some("u1"));
     assert_eq!(row(r#""action":2,"_callinguserid_value":"u1""#).actor.on_behalf_of, None);
 }
 
