@@ -153,7 +153,9 @@ pub fn run(mut run: Run) -> Result<Done, Failure> {
     record_start(&mut trail, &run.config, &policies)?;
     let stage = stage(&run, &policies, &state, &keys);
     let sources = sources(&run.config, &run.formats, &keys, trail.cursors())?;
+    let (spent, spent_by_writer) = mpsc::channel();
     let writer = Writer {
+        spent,
         systems: systems(&run.config),
         state,
         routes: run.config.routes.clone(),
@@ -169,7 +171,7 @@ pub fn run(mut run: Run) -> Result<Done, Failure> {
         trail,
         policies,
     };
-    let threads = start_threads(sources, stage, run.mode, &to_writer, &pulse)?;
+    let threads = start_threads(sources, (stage, spent_by_writer), run.mode, &to_writer, &pulse)?;
     let ready = Ready { metrics: address, stop: to_writer.clone(), recovered, created };
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     (run.ready)(&ready);
@@ -341,6 +343,7 @@ fn stage(run: &Run, policies: &Policies, state: &State, keys: &Keys) -> Stage {
             .map(|source| (Arc::from(source.name.as_str()), feed(source)))
             .collect(),
         dlp: Arc::clone(&policies.dlp),
+        access: Arc::clone(&policies.access),
         stateless: state.engine.stateless(),
         key: keys.fingerprint.clone(),
     }
@@ -406,7 +409,7 @@ fn watchdog() -> Box<dyn FnMut() + Send> {
 
 fn start_threads(
     sources: Vec<(Arc<str>, FileSource)>,
-    stage: Stage,
+    (stage, spent): (Stage, mpsc::Receiver<pipeline::Spent>),
     mode: Mode,
     writer: &SyncSender<ToWriter>,
     pulse: &Arc<Pulse>,
@@ -420,6 +423,6 @@ fn start_threads(
     };
     Ok(vec![
         spawn("reader", Box::new(move || pipeline::read(sources, mode, &to_stage, &reading)))?,
-        spawn("stage", Box::new(move || pipeline::work(&stage, &staged, &writer, &working)))?,
+        spawn("stage", Box::new(move || pipeline::work(&stage, &staged, &spent, &writer, &working)))?,
     ])
 }

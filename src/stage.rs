@@ -7,7 +7,7 @@
 
 use crate::format::Format;
 use crate::inspect::behaviour::{Matches, Stateless};
-use crate::inspect::dlp;
+use crate::inspect::{dlp, privilege};
 use crate::model::event::{Clock, Defect, DefectCode, raw_hmac};
 use crate::model::finding::FindingKind;
 use crate::model::grant::GrantsLine;
@@ -41,6 +41,8 @@ pub struct Stage {
     pub feeds: HashMap<Arc<str>, Feed>,
     /// Rules about numbers.
     pub dlp: Arc<dlp::Rules>,
+    /// Rules about use: only to know which events they concern.
+    pub access: Arc<privilege::Rules>,
     /// Rules about single events.
     pub stateless: Arc<Stateless>,
     /// Fingerprints and digests of raw records.
@@ -67,11 +69,15 @@ pub struct Staged {
     pub items: Vec<Item>,
     /// Members of the `event` entries, one after the other.
     pub members: Vec<u8>,
+    /// Event time of the newest event, and how many seconds later it was read.
+    pub newest: Option<(Time, f64)>,
 }
 
 /// What a record became.
 pub enum Item {
-    /// An event.
+    /// An event that nothing follows from: its members end here, and it is not kept.
+    Plain(usize),
+    /// An event that rules with a memory, or findings, concern.
     Event(Box<StagedEvent>),
     /// A line of a grants feed.
     Grants(GrantsLine),
@@ -102,10 +108,11 @@ impl Stage {
             notices: Vec::new(),
             bytes_read: batch.bytes_read,
             blank: batch.blank,
+            newest: None,
         };
         if let Some(feed) = self.feeds.get(&batch.source) {
             for record in &batch.records {
-                let item = self.record(feed, &batch, record, observed, &mut staged.members);
+                let item = self.record(feed, &batch, record, observed, &mut staged);
                 staged.items.push(item);
             }
         }
@@ -120,13 +127,13 @@ impl Stage {
         batch: &Batch,
         record: &RawRecord,
         observed: Time,
-        members: &mut Vec<u8>,
+        staged: &mut Staged,
     ) -> Item {
-        let start = members.len();
-        let done = catch_unwind(AssertUnwindSafe(|| self.process(feed, batch, record, observed, members)));
+        let start = staged.members.len();
+        let done = catch_unwind(AssertUnwindSafe(|| self.process(feed, batch, record, observed, staged)));
         done.unwrap_or_else(|_| {
-            members.truncate(start);
-            self.failed(feed, batch, record, observed, members)
+            staged.members.truncate(start);
+            self.failed(feed, batch, record, observed, staged)
         })
     }
 
@@ -136,7 +143,7 @@ impl Stage {
         batch: &Batch,
         record: &RawRecord,
         observed: Time,
-        members: &mut Vec<u8>,
+        staged: &mut Staged,
     ) -> Item {
         let text = batch.text_of(record);
         let too_long = record.defects().contains(&DefectCode::RecordTooLong);
@@ -164,10 +171,10 @@ impl Stage {
         for finding in &mut findings {
             finding.locator = Some(event.raw.locator.clone());
         }
-        self.finish(event, findings, members)
+        self.finish(event, findings, staged)
     }
 
-    fn finish(&self, mut event: Event, findings: Vec<Finding>, members: &mut Vec<u8>) -> Item {
+    fn finish(&self, mut event: Event, findings: Vec<Finding>, staged: &mut Staged) -> Item {
         drop_maskable_counts(&mut event);
         let digest = |rest: &[String]| {
             let parts: Vec<&[u8]> = rest.iter().flat_map(|text| [text.as_bytes(), b"\n"]).collect();
@@ -175,8 +182,20 @@ impl Stage {
         };
         event.cut_lists(&digest);
         let matches = self.stateless.evaluate(&event);
-        write_members(&event, members);
-        Item::Event(Box::new(StagedEvent { event, end: members.len(), matches, findings }))
+        write_members(&event, &mut staged.members);
+        let end = staged.members.len();
+        if let Some(time) = event.time.filter(|time| staged.newest.is_none_or(|(newest, _)| *time > newest)) {
+            staged.newest = Some((time, event.observed.seconds_since(time)));
+        }
+        let plain = findings.is_empty()
+            && matches.is_empty()
+            && event.defects.is_empty()
+            && !self.access.concerns(&event);
+        match plain {
+            // Dropped here, on the thread that allocated it.
+            true => Item::Plain(end),
+            false => Item::Event(Box::new(StagedEvent { event, end, matches, findings })),
+        }
     }
 
     /// What the pipeline knows of every event.
@@ -214,7 +233,7 @@ impl Stage {
         batch: &Batch,
         record: &RawRecord,
         observed: Time,
-        members: &mut Vec<u8>,
+        staged: &mut Staged,
     ) -> Item {
         let mut event = unread(feed);
         event.defect(Defect::new(DefectCode::ProcessingFailed));
@@ -235,7 +254,7 @@ impl Stage {
                 .into(),
             ..Finding::default()
         };
-        self.finish(event, vec![finding], members)
+        self.finish(event, vec![finding], staged)
     }
 }
 

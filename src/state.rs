@@ -200,13 +200,19 @@ impl State {
 
     /// An event: windows move, findings come out.
     pub fn event(&mut self, event: &Event, matches: &Matches, findings: &mut Vec<Finding>) {
-        match self.events.get_mut(&*event.source) {
-            Some(count) => *count += 1,
-            None => {
-                self.events.insert(event.source.to_string(), 1);
-            }
-        }
+        self.count(&event.source, 1);
         self.engine.correlate(event, matches, findings);
+    }
+
+    /// So many events of a source.
+    pub fn count(&mut self, source: &str, events: u64) {
+        match self.events.get_mut(source) {
+            Some(count) => *count += events,
+            None if events > 0 => {
+                self.events.insert(source.to_owned(), events);
+            }
+            None => {}
+        }
     }
 
     /// A finding entry.

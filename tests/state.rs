@@ -39,7 +39,8 @@ fn workspace() -> tempfile::TempDir {
 }
 
 fn run_once(dir: &Path) {
-    let config = Config::read(&dir.join("crmwarden.yaml")).map_err(|problems| problems[0].to_string()).unwrap();
+    let config =
+        Config::read(&dir.join("crmwarden.yaml")).map_err(|problems| problems[0].to_string()).unwrap();
     daemon::run(Run {
         config,
         mode: Mode::Once,
@@ -55,7 +56,10 @@ fn lines(dir: &Path) -> Vec<String> {
     let segments = dir.join("state/trail/g1/segments");
     let mut files: Vec<_> = fs::read_dir(segments).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
-    files.iter().flat_map(|file| fs::read_to_string(file).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()).collect()
+    files
+        .iter()
+        .flat_map(|file| fs::read_to_string(file).unwrap().lines().map(str::to_owned).collect::<Vec<_>>())
+        .collect()
 }
 
 fn apply(state: &mut State, lines: &[String]) {

@@ -7,7 +7,7 @@
 //! Decisions:
 //! * An audit row is written when the operation is done, so a row with a known action is a success.
 //! * `_userid_value` is the account that Dataverse attributes the change to; in an impersonated call
-//!   `_callinguserid_value` names the other account, which stands in `actor.on_behalf_of` when it differs.
+//!   `_callinguserid_value` is the account that called, the actor; the first then stands in `actor.on_behalf_of`.
 //! * `action` codes 16, 31, 37, 42, 43 and 44 are groups of events whose meaning depends on the table; what
 //!   they did to the record is an update.
 //! * Which way an audit setting went (actions 102 to 104) stands in the changed values; without them the

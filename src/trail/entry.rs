@@ -75,6 +75,12 @@ impl Bodies {
         self.parts.extend(other.parts.iter().map(|(kind, end)| (*kind, base + end)));
     }
 
+    /// Empties it and keeps the memory.
+    pub fn clear(&mut self) {
+        self.data.clear();
+        self.parts.clear();
+    }
+
     /// Number of entries they become.
     pub fn len(&self) -> usize {
         self.parts.len()

@@ -646,6 +646,7 @@ fn assemble(
         older,
         recovered: scan.recovered,
         buffer: Vec::new(),
+        read_back: Vec::new(),
         leaves: Vec::new(),
         poisoned: false,
     })

@@ -49,6 +49,7 @@ pub struct Trail {
     pub(super) older: VecDeque<(i64, u64)>,
     pub(super) recovered: std::collections::BTreeSet<String>,
     pub(super) buffer: Vec<u8>,
+    pub(super) read_back: Vec<u8>,
     pub(super) leaves: Vec<(usize, Hash)>,
     pub(super) poisoned: bool,
 }
@@ -227,8 +228,9 @@ impl Trail {
         segment.file.append(&self.buffer).map_err(|error| failed("append to", error))?;
         segment.file.sync().map_err(|error| failed("sync", error))?;
         // Hash what the file holds, not what we meant to write: a flipped bit must not be signed.
-        let mut stored = vec![0; self.buffer.len()];
-        segment.file.read_at(&mut stored, segment.length).map_err(|error| failed("read back", error))?;
+        let stored = &mut self.read_back;
+        stored.resize(self.buffer.len(), 0);
+        segment.file.read_at(stored, segment.length).map_err(|error| failed("read back", error))?;
         let mut start = 0;
         for (end, leaf) in &self.leaves {
             if leaf_hash(&stored[start..end - 1]) != *leaf || stored[end - 1] != b'\n' {

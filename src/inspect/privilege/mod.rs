@@ -53,6 +53,14 @@ impl Rules {
         self.policies.is_empty()
     }
 
+    /// Whether any policy judges such an event at all. What it does not concern need not be kept for
+    /// [`Rules::inspect`].
+    pub fn concerns(&self, event: &Event) -> bool {
+        let judges =
+            |policy: &Compiled| !policy.entries.is_empty() && policy.applies(event.system, &event.source);
+        is_judged(event) && self.policies.iter().any(judges)
+    }
+
     /// Compares an event with what its actor's roles may do. Quiet events allocate nothing.
     pub fn inspect(&self, event: &Event, held: &Held, findings: &mut Vec<Finding>, coverage: &mut Coverage) {
         if self.policies.is_empty() || !is_judged(event) {
