@@ -11,7 +11,7 @@ use crate::inspect::{dlp, privilege};
 use crate::model::event::{Clock, Defect, DefectCode, raw_hmac};
 use crate::model::finding::FindingKind;
 use crate::model::grant::GrantsLine;
-use crate::model::json::Object;
+use crate::model::json::{Object, no_mask};
 use crate::model::record::{FormatContext, Parsed, Record};
 use crate::model::{Event, Finding, Key, Severity, Time};
 use crate::source::{Batch, Notice, RAW_DOMAIN, RawRecord};
@@ -182,7 +182,9 @@ impl Stage {
         };
         event.cut_lists(&digest);
         let matches = self.stateless.evaluate(&event);
-        write_members(&event, &mut staged.members);
+        // Inspection has just masked every string of the event, through the one door that reaches them all;
+        // a test holds that door against what is written here.
+        event.write(&mut Object::members(&mut staged.members, no_mask));
         let end = staged.members.len();
         if let Some(time) = event.time.filter(|time| staged.newest.is_none_or(|(newest, _)| *time > newest)) {
             staged.newest = Some((time, event.observed.seconds_since(time)));
