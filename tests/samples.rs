@@ -72,7 +72,11 @@ fn change_events_of_debezium() {
     assert_eq!(events.len(), DEBEZIUM.len());
     events.iter().for_each(was_read);
     let update = &events[2];
-    assert_eq!((&update["category"], &update["action"]), (&"data_change".into(), &"update".into()), "{update}");
+    assert_eq!(
+        (&update["category"], &update["action"]),
+        (&"data_change".into(), &"update".into()),
+        "{update}"
+    );
     assert!(update["target"]["ids"].to_string().contains("1004"), "{update}");
 }
 
