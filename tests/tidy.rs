@@ -33,19 +33,53 @@ const FILE_LINES: usize = 600;
 const FUNCTION_LINES: usize = 70;
 
 /// Files that are longer, and why.
-const LONG_FILES: &[(&str, &str)] = &[];
+const LONG_FILES: &[(&str, &str)] = &[
+    ("model/event.rs", "the one form of an event: every member, its words and its path stand side by side"),
+    ("pipeline.rs", "the flow is read from top to bottom in one place"),
+    ("trail/recover.rs", "the cases of a start after a crash are one table of decisions"),
+    ("trail/verify.rs", "one pass over the trail; its verdicts lean on each other"),
+];
 
 /// Functions that are longer, as `file::name`, and why.
-const LONG_FUNCTIONS: &[(&str, &str)] = &[];
+const LONG_FUNCTIONS: &[(&str, &str)] = &[
+    ("cli/report.rs::main", "the steps of a report in their order, none of which is needed elsewhere"),
+    ("daemon.rs::run", "the life of the daemon in its order: what is started where must be seen at a glance"),
+];
 
-/// Where the file system is touched, besides the trail's own seam `trail/disk.rs`.
-const FILE_EDGES: &[&str] = &[];
+/// Where the file system is touched.
+const FILE_EDGES: &[&str] = &[
+    "cli/demo.rs",          // appends to the sample feeds
+    "cli/scan.rs",          // reads the files that it is given
+    "control.rs",           // mode of the socket
+    "daemon.rs",            // removes the socket
+    "deliver/directory.rs", // writes alerts as files
+    "deliver/secret.rs",    // reads the password's file
+    "deliver/smtp.rs",      // reads the authority's certificate
+    "source/file/glob.rs",
+    "source/file/hole.rs",
+    "source/file/identity.rs",
+    "source/file/mod.rs",
+    "source/file/stream.rs",
+    "source/file/sweep.rs",
+    "source/file/watch.rs",
+    "trail/disk.rs", // the trail's one seam for writing
+    "trail/read.rs",
+];
 
 /// Where a clock is read.
-const CLOCK_EDGES: &[&str] = &[];
+const CLOCK_EDGES: &[&str] = &[
+    "clock.rs",
+    "daemon.rs",            // watchdog, health
+    "deliver/worker.rs",    // when to try again; the date of a mail
+    "pipeline.rs",          // how long a group waits, how long a commit took
+    "source/file/mod.rs",   // how long a file was quiet
+    "source/file/sweep.rs", // what a look around costs
+    "source/file/watch.rs", // how long to wait
+];
 
-/// What may stand in `src/` besides ASCII, tests aside: punctuation of prose and of tables.
-const CHARACTERS: &str = "";
+/// What may stand in `src/` besides ASCII, tests aside: punctuation of prose, signs of the
+/// report's lanes, currencies and the letters of context words that detectors look for.
+const CHARACTERS: &str = "§·±³⁵−–—…‖→⟨⟩─▶▲○●◐£€ãéú";
 
 // ---------------------------------------------------------------------------------------------------------
 // The text of a file, as rules see it
@@ -362,7 +396,10 @@ fn every_module_has_a_layer_and_a_place_in_order() {
     let listed: BTreeSet<&str> = LAYERS.iter().flat_map(|layer| layer.iter().copied()).collect();
     assert_eq!(listed, modules.iter().copied().collect(), "LAYERS and src/lib.rs name the same modules");
     for module in modules {
-        assert!(lib.contains(&format!("[`{module}`]")), "the map in src/lib.rs misses {module}");
+        assert!(
+            ["", "mod@"].iter().any(|kind| lib.contains(&format!("[`{kind}{module}`]"))),
+            "the map in src/lib.rs misses {module}"
+        );
     }
 }
 
