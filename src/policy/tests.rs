@@ -1,3 +1,4 @@
+//! Policies as a whole: what is read, what is refused and with which words.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 use super::*;
 

@@ -1,3 +1,5 @@
+//! How bytes on disk fall into records: ends of lines, quotes, encodings, over-long records.
+
 use super::*;
 use crate::model::event::DefectCode;
 

@@ -1,3 +1,5 @@
+//! Reading on after a restart: at random positions, after random changes, without loss or repetition.
+
 use super::*;
 use serde_json::json;
 

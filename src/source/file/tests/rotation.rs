@@ -1,3 +1,5 @@
+//! Rotation in every way that programs rotate, and what is said when bytes were lost.
+
 use super::*;
 use crate::model::event::DefectCode;
 
