@@ -56,7 +56,8 @@ pub enum Shown {
 impl Writer {
     /// A finding becomes an entry; where it opens or worsens an incident, an alert is owed.
     pub fn find(&mut self, finding: Finding) {
-        self.metrics.finding(&finding.rule, finding.severity);
+        let (rule, severity) = (finding.rule.clone(), finding.severity);
+        self.after(move |metrics| metrics.finding(&rule, severity));
         let decision = self.state.incidents.consider(&finding);
         let incident = match &decision {
             Decision::Recorded => None,
@@ -111,7 +112,7 @@ impl Writer {
             receivers: receivers.clone(),
         });
         if receivers.is_empty() || self.state.outbox.len() >= OWED_MAX {
-            return self.metrics.alert_unrouted();
+            return self.after(|metrics| metrics.alert_unrouted());
         }
         let id = format!("ALR-{}", self.next_index());
         self.group.bodies.push("alert", |out| {
@@ -191,7 +192,8 @@ impl Writer {
                 self.begin()?;
             }
         }
-        self.metrics.grants(&result.source, result.grants);
+        let (source, grants) = (result.source.clone(), result.grants);
+        self.after(move |metrics| metrics.grants(&source, grants));
         let time = result.time.unwrap_or_else(crate::clock::now);
         let mut findings = Vec::new();
         let tenant = result.tenant.as_deref();
@@ -283,7 +285,8 @@ impl Writer {
             .collect();
         for (rule, count) in grown {
             let told = self.group.evictions_told.insert(rule.clone(), count).unwrap_or(0);
-            self.metrics.evicted(&rule, count - told);
+            let evicted = rule.clone();
+            self.after(move |metrics| metrics.evicted(&evicted, count - told));
             self.find(Finding {
                 rule: "operation.window_evicted".into(),
                 severity: Severity::Medium,

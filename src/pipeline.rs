@@ -224,6 +224,8 @@ pub struct Group {
     pub coverage: Coverage,
     /// What may be shown once a checkpoint covers it.
     pub unshown: Vec<Shown>,
+    /// What is counted then.
+    measured: Vec<Box<dyn FnOnce(&Metrics) + Send>>,
     /// Alerts handed to a worker: alert and receiver.
     pub handed: BTreeSet<(String, String)>,
     /// Receivers known to be down.
@@ -249,6 +251,7 @@ impl Default for Group {
             snapshots: Snapshots::new(dlp::mask),
             coverage: Coverage::default(),
             unshown: Vec::new(),
+            measured: Vec::new(),
             handed: BTreeSet::new(),
             down: BTreeSet::new(),
             spent: Vec::new(),
@@ -383,7 +386,8 @@ impl Writer {
     fn batch(&mut self, mut staged: Staged) -> Result<(), TrailError> {
         self.begin()?;
         let source = Arc::clone(&staged.source);
-        self.metrics.read(&source, staged.items.len() as u64, staged.bytes_read);
+        let (name, records, bytes) = (Arc::clone(&source), staged.items.len() as u64, staged.bytes_read);
+        self.after(move |metrics| metrics.read(&name, records, bytes));
         for notice in &staged.notices {
             self.notice(&source, notice);
         }
@@ -409,10 +413,13 @@ impl Writer {
             }
         }
         self.state.count(&source, plain);
-        self.metrics.events(&source, plain + events);
-        if let Some((time, delay)) = staged.newest {
-            self.metrics.source_newest(&source, time, delay);
-        }
+        let (name, count, newest) = (Arc::clone(&source), plain + events, staged.newest);
+        self.after(move |metrics| {
+            metrics.events(&name, count);
+            if let Some((time, delay)) = newest {
+                metrics.source_newest(&name, time, delay);
+            }
+        });
         let position = masked_json(&staged.after);
         let open = self.group.snapshots.open().any(|open| open == &*source);
         let group = &mut self.group;
@@ -445,8 +452,10 @@ impl Writer {
             self.group.bodies.push("event", |out| out.extend_from_slice(members));
         }
         let event = &staged.event;
-        for defect in &event.defects {
-            self.metrics.defect(&event.source, defect.code);
+        for code in event.defects.iter().map(|defect| defect.code) {
+            let name = Arc::clone(&event.source);
+            let count = move |metrics: &Metrics| metrics.defect(&name, code);
+            self.group.measured.push(Box::new(count));
         }
         self.state.event(event, &staged.matches, &mut findings);
         self.policies.access.inspect(event, &self.state.held, &mut findings, &mut self.group.coverage);
@@ -458,6 +467,11 @@ impl Writer {
             self.find(finding);
         }
         staged
+    }
+
+    /// Counts something once a checkpoint covers it: a metric is shown to people, too.
+    pub fn after(&mut self, count: impl FnOnce(&Metrics) + Send + 'static) {
+        self.group.measured.push(Box::new(count));
     }
 
     /// Index that the next entry of the group will have.
@@ -521,7 +535,8 @@ impl Writer {
 
     /// What became of an alert: the first failure of an outage and the end are entries, retries are not.
     fn delivered(&mut self, report: &Report) {
-        self.metrics.delivery(&report.receiver, &report.outcome);
+        let told = report.clone();
+        self.after(move |metrics| metrics.delivery(&told.receiver, &told.outcome));
         let state = match &report.outcome {
             crate::deliver::Outcome::Delivered => AlertState::Delivered,
             crate::deliver::Outcome::Refused { .. } => AlertState::Dead,
@@ -572,6 +587,9 @@ impl Writer {
         self.group.last_checkpoint = Instant::now();
         if size > signed {
             self.metrics.checkpoint(size, now);
+        }
+        for count in std::mem::take(&mut self.group.measured) {
+            count(&self.metrics);
         }
         for shown in std::mem::take(&mut self.group.unshown) {
             (self.show)(&shown);

@@ -54,6 +54,7 @@ impl<'a> Object<'a> {
     }
 
     fn name(&mut self, name: &str) {
+        self.out.reserve(name.len() + 4);
         self.comma();
         self.out.push(b'"');
         self.out.extend_from_slice(name.as_bytes());

@@ -98,30 +98,24 @@ impl Time {
     pub fn write(self, out: &mut Vec<u8>) {
         let (year, month, day, hour, minute, second) = self.civil();
         let micros = self.0.rem_euclid(MICROS_PER_SECOND) as u32;
-        push_digits(out, year.clamp(0, 9999) as u32, 4);
-        out.push(b'-');
-        push_digits(out, month, 2);
-        out.push(b'-');
-        push_digits(out, day, 2);
-        out.push(b'T');
-        push_digits(out, hour, 2);
-        out.push(b':');
-        push_digits(out, minute, 2);
-        out.push(b':');
-        push_digits(out, second, 2);
-        out.push(b'.');
-        push_digits(out, micros, 6);
-        out.push(b'Z');
+        let mut text = *b"0000-00-00T00:00:00.000000Z";
+        let year = year.clamp(0, 9999) as u32;
+        put_pair(&mut text, 0, year / 100);
+        put_pair(&mut text, 2, year % 100);
+        for (place, value) in [(5, month), (8, day), (11, hour), (14, minute), (17, second)] {
+            put_pair(&mut text, place, value);
+        }
+        for (place, value) in [(20, micros / 10_000), (22, micros / 100 % 100), (24, micros % 100)] {
+            put_pair(&mut text, place, value);
+        }
+        out.extend_from_slice(&text);
     }
 }
 
-fn push_digits(out: &mut Vec<u8>, mut value: u32, width: usize) {
-    let start = out.len();
-    out.resize(start + width, b'0');
-    for slot in out[start..].iter_mut().rev() {
-        *slot = b'0' + (value % 10) as u8;
-        value /= 10;
-    }
+/// Writes a number below 100 as two digits.
+fn put_pair(text: &mut [u8; 27], place: usize, value: u32) {
+    text[place] = b'0' + (value / 10 % 10) as u8;
+    text[place + 1] = b'0' + (value % 10) as u8;
 }
 
 fn number(bytes: &[u8]) -> Option<u32> {
