@@ -220,10 +220,13 @@ fn folders_say_what_a_file_is() {
 #[test]
 fn the_digest_knows_names_and_texts_but_not_the_order() {
     let digest = |list: &[(&str, &str)]| Policies::load(&files(list), &[]).unwrap().digest;
-    let one = digest(&[("dlp/a.yaml", "x: 1"), ("dlp/b.yaml", "y: 1")]);
-    assert_eq!(one, digest(&[("dlp/b.yaml", "y: 1"), ("dlp/a.yaml", "x: 1")]));
-    assert_ne!(one, digest(&[("dlp/a.yaml", "x: 1"), ("dlp/c.yaml", "y: 1")]));
-    assert_ne!(one, digest(&[("dlp/a.yaml", "x: 1"), ("dlp/b.yaml", "y: 2")]));
+    let empty = "policy: dlp\nversion: 1\nrules: []\n";
+    let other = "policy: dlp\nversion: 1\nrules: [] # another\n";
+    let one = digest(&[("dlp/a.yaml", empty), ("dlp/b.yaml", empty)]);
+    assert_eq!(one, digest(&[("dlp/b.yaml", empty), ("dlp/a.yaml", empty)]));
+    assert_ne!(one, digest(&[("dlp/a.yaml", empty), ("dlp/c.yaml", empty)]));
+    assert_ne!(one, digest(&[("dlp/a.yaml", empty), ("dlp/b.yaml", other)]));
+    assert_eq!(one, digest(&[("/etc/p/dlp/a.yaml", empty), ("/etc/p/dlp/b.yaml", empty)]));
 }
 
 /// A correlation over two parts; `{}` is where the cases differ.
