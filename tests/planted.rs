@@ -498,10 +498,10 @@ fn no_planted_number_leaves_the_feeds() {
     // The daemon, with metrics, while more arrives; then one pass over a record that is not finished.
     let port = common::free_port();
     home.configure(&format!("metrics: 127.0.0.1:{port}\n"), CONFIG);
+    let events = home.of_kind("event").len();
     let daemon = home.ready_daemon();
     let live = planter.records("user agent, live", |x| access("-", "GET /live HTTP/1.1", "-", x));
     home.append("feeds/web/access.log", live.as_bytes());
-    let events = home.of_kind("event").len();
     common::wait_for("the live records", std::time::Duration::from_secs(20), || {
         metrics(port).contains("crmwarden_")
             && fs::read_to_string(home.segments().last().unwrap()).unwrap().matches("/live").count() >= 10
