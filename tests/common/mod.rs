@@ -202,6 +202,12 @@ pub fn segments(state: &Path) -> Vec<PathBuf> {
     paths
 }
 
+/// The same into a folder that is made.
+pub fn copy_all_into(from: &str, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    copy_all(Path::new(from), to);
+}
+
 pub fn copy_all(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

@@ -168,7 +168,10 @@ fn sides(
     for neighbour in [before, after].into_iter().flatten() {
         match (gap, neighbour) {
             (b'-', b'-') => return None,
-            (0, b'.' | b'-' | b'_') => return None,
+            // Nine digits after a point are a fraction. What stands behind them need not belong to them: the
+            // number of a rotated file does not. Without a word that states them they count for nothing anyway.
+            (0, b'.') if before == Some(b'.') => return None,
+            (0, b'.' | b'-' | b'_') => score.add("joined to a number", -2),
             (0, _) => {}
             (inner, outer) if inner == outer => score.add("part of a longer list", -2),
             (_, b'.' | b'-') => score.add("joined to a number", -2),

@@ -112,6 +112,12 @@ fn the_nearest_word_decides() {
     assert_eq!(ssn(&at("SSN ***-**-4093 id {ssn:plain}")), None);
     assert!(ssn(&at("{ssn}")) >= Some(Likelihood::Medium));
     assert_eq!(ssn(&at("part no. {ssn}")), Some(Likelihood::VeryLow));
+    // What stands behind the digits need not belong to them: `….1` is the first rotation of a file.
+    for behind in [".1", "-2", "_3", ".4.5"] {
+        assert!(ssn(&at(&format!("SSN {{ssn:plain}}{behind}"))) >= Some(Likelihood::Low), "{behind}");
+        assert_eq!(ssn(&at(&format!("invoice {{ssn:plain}}{behind}"))), None, "{behind}");
+    }
+    assert_eq!(ssn(&at("SSN score 0.{ssn:plain}")), None);
     let list = at("SSNs {ssn:plain}, {ssn:plain} and {ssn:plain}");
     assert_eq!(hits_in("", &list).len(), 3, "{list}");
 }
