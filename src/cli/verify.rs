@@ -67,7 +67,7 @@ fn text(path: &Path) -> Result<String, Failure> {
 }
 
 fn progress(entries: u64) {
-    if entries % 1_048_576 == 0 && entries > 0 && std::io::stderr().is_terminal() {
+    if entries.is_multiple_of(1_048_576) && entries > 0 && std::io::stderr().is_terminal() {
         eprintln!("{entries} entries read");
     }
 }

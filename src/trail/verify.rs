@@ -375,7 +375,7 @@ impl<'a> Run<'a> {
                     }
                     Met::End => break,
                 }
-                if self.next_index() % 4096 == 0 {
+                if self.next_index().is_multiple_of(4096) {
                     progress(self.next_index());
                 }
             }
