@@ -392,7 +392,9 @@ impl Reader {
     }
 
     fn routes(&mut self, raw: Vec<Spanned<Route>>, receivers: &[(String, Receiver)]) -> Vec<Route> {
-        for route in &raw {
+        // A receiver that was refused above needs no second complaint from the routes that name it.
+        let refused = !self.problems.is_empty();
+        for route in raw.iter().filter(|_| !refused) {
             for name in &route.value.receivers {
                 let known = || receivers.iter().map(|(name, _)| name.as_str());
                 if known().any(|known| known == name) {

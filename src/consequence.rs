@@ -15,6 +15,7 @@ use crate::model::json::Object;
 use crate::model::{Finding, Severity, System};
 use crate::pipeline::Writer;
 use crate::trail::TrailError;
+use crate::trail::verify::{Outcome, Verdict};
 use std::sync::Arc;
 
 /// Alerts owed at a time; beyond it findings and incidents are recorded and no further alert is owed.
@@ -51,11 +52,38 @@ pub enum Shown {
     },
     /// What became of an alert.
     Delivery(Report),
+    /// Something about a source: a new file, a rotation, a loss.
+    Notice {
+        /// In words, masked.
+        text: String,
+        /// Whether records may be lost.
+        gap: bool,
+    },
+}
+
+/// Findings are shown and sent as they read back from the trail.
+fn mask_finding(finding: &mut Finding) {
+    let texts = [&mut finding.title, &mut finding.key, &mut finding.next].into_iter();
+    let optional = [
+        &mut finding.detail,
+        &mut finding.source,
+        &mut finding.actor,
+        &mut finding.actor_name,
+        &mut finding.target,
+        &mut finding.locator,
+        &mut finding.field,
+    ];
+    for text in texts.chain(optional.into_iter().flatten()) {
+        if let Some(masked) = dlp::mask(text) {
+            *text = masked;
+        }
+    }
 }
 
 impl Writer {
     /// A finding becomes an entry; where it opens or worsens an incident, an alert is owed.
-    pub fn find(&mut self, finding: Finding) {
+    pub fn find(&mut self, mut finding: Finding) {
+        mask_finding(&mut finding);
         let (rule, severity) = (finding.rule.clone(), finding.severity);
         self.after(move |metrics| metrics.finding(&rule, severity));
         let decision = self.state.incidents.consider(&finding);
@@ -90,12 +118,7 @@ impl Writer {
     }
 
     fn change(&mut self, finding: &Finding, id: String, transition: Transition) {
-        let mut change = Change::of(finding, id, transition);
-        for text in [&mut change.key, &mut change.title] {
-            if let Some(masked) = dlp::mask(text) {
-                *text = masked;
-            }
-        }
+        let change = Change::of(finding, id, transition);
         self.group.bodies.push("incident", |out| change.write(&mut Object::members(out, dlp::mask)));
         self.state.incidents.apply_change(&change);
     }
@@ -131,18 +154,21 @@ impl Writer {
             incident: incident.to_owned(),
             severity: finding.severity,
             reason: reason.as_str().to_owned(),
-            since: self.trail.newest_time(),
+            since: finding.time,
             owed: receivers.into_iter().map(|receiver| (receiver, false)).collect(),
             finding,
         });
     }
 
     /// A line of a grants feed; the end of a snapshot becomes entries.
-    pub fn grants(&mut self, source: &Arc<str>, line: GrantsLine) -> Result<(), TrailError> {
+    pub fn grants(&mut self, source: &Arc<str>, stream: &str, line: GrantsLine) -> Result<(), TrailError> {
         let system = self.systems.get(&**source).copied().unwrap_or(System::Custom);
-        let ended = self.group.snapshots.push(source, system, line, &self.state.held);
-        match ended {
-            Some(result) => self.snapshot(&result),
+        let key = crate::pipeline::snapshot_key(source, stream);
+        match self.group.snapshots.push(&key, system, line, &self.state.held) {
+            Some(mut result) => {
+                result.source = source.to_string();
+                self.snapshot(&result)
+            }
             None => Ok(()),
         }
     }
@@ -150,7 +176,8 @@ impl Writer {
     /// A snapshot: its rows aside, one `grants` entry, one `grant` entry per change, then what policy says.
     fn snapshot(&mut self, result: &SnapshotResult) -> Result<(), TrailError> {
         let digest = result.digest.hex();
-        let again = self.state.snapshots.get(&result.source) == Some(&digest);
+        let version = crate::state::snapshot_version(&digest, result.time, !result.complete);
+        let again = self.state.snapshots.get(&result.source) == Some(&version);
         if again && result.added.is_empty() && result.removed.is_empty() {
             return Ok(()); // Read again after a restart in the middle of the next one.
         }
@@ -178,7 +205,7 @@ impl Writer {
             out.word("digest", &digest);
         });
         let index = self.next_index() - 1;
-        self.state.begin_grants(result.scope(), &result.source, result.complete, &digest);
+        self.state.begin_grants(result.scope(), &result.source, result.complete, version);
         let changes = result.added.iter().map(|grant| (grant, true));
         for (grant, added) in changes.chain(result.removed.iter().map(|grant| (grant, false))) {
             self.group.bodies.push("grant", |out| {
@@ -194,7 +221,9 @@ impl Writer {
         }
         let (source, grants) = (result.source.clone(), result.grants);
         self.after(move |metrics| metrics.grants(&source, grants));
-        let time = result.time.unwrap_or_else(crate::clock::now);
+        let now = crate::clock::now();
+        // A snapshot dated ahead must not hold its incidents open for years.
+        let time = result.time.filter(|time| *time <= now.plus_seconds(300)).unwrap_or(now);
         let mut findings = Vec::new();
         let tenant = result.tenant.as_deref();
         self.policies.access.snapshot(&self.state.held, result.system, tenant, time, &mut findings);
@@ -214,6 +243,11 @@ impl Writer {
 
     /// Hands owed alerts to their receivers' workers. Only called when a checkpoint covers everything.
     pub fn dispatch(&mut self) {
+        let owed: usize = self.state.outbox.values().map(|alert| alert.owed.len()).sum();
+        let room = self.receivers.values().any(|worker| worker.capacity() > 0);
+        if owed == self.group.handed.len() && owed == 0 || !room {
+            return;
+        }
         let mut jobs = Vec::new();
         for alert in self.state.outbox.values() {
             for receiver in alert.owed.keys() {
@@ -270,6 +304,53 @@ impl Writer {
             host: self.about.host.clone(),
             ..Notice::default()
         }
+    }
+
+    /// The daemon's own verification of the whole trail: an entry, a metric, and where the trail is not what
+    /// was signed a critical incident, after whose alerts the daemon stops.
+    pub fn verified(&mut self, outcome: &Outcome) -> Result<(), TrailError> {
+        // A group that was being written while the verifier read is no torn tail.
+        let intact = outcome.damage.is_empty()
+            && outcome.verdicts.iter().all(|v| matches!(v, Verdict::Ok | Verdict::Recovered | Verdict::Torn));
+        self.begin()?;
+        let index = self.next_index();
+        self.group.bodies.push("verification", |out| {
+            let mut out = Object::members(out, dlp::mask);
+            out.bool("intact", intact);
+            out.word("verdict", if intact { "ok" } else { outcome.verdict.as_str() });
+            out.uint("size", outcome.size);
+            out.word("root", &outcome.root);
+            out.uint("damaged_ranges", outcome.damage.len() as u64);
+        });
+        let now = crate::clock::now();
+        self.after(move |metrics| metrics.verified(now, intact));
+        if intact {
+            return Ok(());
+        }
+        let place = outcome.damage.first().map_or_else(
+            || outcome.notes.join("; "),
+            |damage| {
+                format!("entries {} to {} in {}: {}", damage.first, damage.last, damage.file, damage.why)
+            },
+        );
+        self.find(Finding {
+            rule: "operation.trail_damaged".into(),
+            severity: Severity::Critical,
+            title: format!("The audit trail is not what was signed ({})", outcome.verdict.as_str()),
+            detail: Some(place.clone()),
+            time: now,
+            key: "operation.trail_damaged".into(),
+            window_seconds: 86_400,
+            controls: vec!["pci-dss/10.3.4".into(), "pci-dss/10.7.2".into()],
+            next:
+                "Copy the state and the keys aside, run crmwarden verify on the copy, and find out who could \
+                   write to this host. The daemon stops after this alert."
+                    .into(),
+            about: vec![index],
+            ..Finding::default()
+        });
+        self.group.end_damaged(place);
+        Ok(())
     }
 
     /// A limit of the windows that made a rule forget is an operation finding, once an hour a rule: what a

@@ -13,6 +13,7 @@
 use crate::inspect::dlp;
 use crate::model::json::Object;
 use crate::pipeline::{ToWriter, Writer};
+use crate::trail::TrailError;
 use serde::Deserialize;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -104,22 +105,25 @@ fn failure(error: &str) -> Reply {
 }
 
 /// Answers on the writer's thread.
-pub fn answer(writer: &mut Writer, request: &Request) -> Reply {
+pub fn answer(writer: &mut Writer, request: &Request) -> Result<Reply, TrailError> {
     let mut out = Vec::new();
+    // What is told is what a checkpoint covers.
+    writer.commit()?;
+    writer.checkpoint()?;
     match &request.ask {
         Ask::Status => Object::whole(&mut out, dlp::mask, |out| {
             out.bool("ok", true);
             out.object("status", |out| status(writer, out));
         }),
-        Ask::Access { what, detail } => match access(writer, what, detail, request.uid) {
-            Ok(entry) => Object::whole(&mut out, dlp::mask, |out| {
+        Ask::Access { what, detail } => {
+            let entry = access(writer, what, detail, request.uid)?;
+            Object::whole(&mut out, dlp::mask, |out| {
                 out.bool("ok", true);
                 out.uint("entry", entry);
-            }),
-            Err(error) => return failure(&error.to_string()),
-        },
+            });
+        }
     }
-    out
+    Ok(out)
 }
 
 /// The members of `status`.
@@ -148,7 +152,7 @@ pub fn status(writer: &Writer, out: &mut Object<'_>) {
     });
 }
 
-fn access(writer: &mut Writer, what: &str, detail: &str, uid: u32) -> Result<u64, crate::trail::TrailError> {
+fn access(writer: &mut Writer, what: &str, detail: &str, uid: u32) -> Result<u64, TrailError> {
     writer.begin()?;
     let index = writer.next_index();
     writer.group.bodies.push("access", |out| write_access(out, what, detail, uid));

@@ -20,19 +20,23 @@ use crate::stage::{Feed, Stage};
 use crate::state::State;
 use crate::trail::disk::{self, Disk, RealDisk};
 use crate::trail::recover::{Opened, open};
+use crate::trail::verify::{Given, verify};
 use crate::trail::{Cursors, Keys, Paths, TrailError, read};
 use crate::yaml::Problem;
 use crate::{clock, control, format, pipeline};
 use std::collections::{BTreeMap, HashMap};
 use std::net::TcpListener;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Largest policy file.
 const POLICY_MAX: u64 = 1 << 20;
+/// The daemon verifies its whole trail so often.
+const VERIFY_EVERY: Duration = Duration::from_secs(24 * 3600);
 /// Most policy files.
 const POLICIES_MAX: usize = 4096;
 
@@ -121,11 +125,12 @@ pub fn run(mut run: Run) -> Result<Done, Failure> {
     let paths = Paths { state: run.config.state.clone(), keys: run.config.keys.clone() };
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let started = clock::now();
+    let patience = Patience::ask();
     let opened = open(&disk, &paths, &run.config.deployment, started)?;
     let mut state = remember(&opened, &policies)?;
+    drop(patience);
     state.policy(&policies.digest.hex());
     let metrics = metrics(&run.config, &policies, started)?;
-    metrics.verified(clock::now(), true);
     let listener = listener(&run.config, run.any_port)?;
     let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -171,6 +176,9 @@ pub fn run(mut run: Run) -> Result<Done, Failure> {
         trail,
         policies,
     };
+    if run.mode == Mode::Follow {
+        verify_daily(&paths.state, &to_writer, &pulse);
+    }
     let threads = start_threads(sources, (stage, spent_by_writer), run.mode, &to_writer, &pulse)?;
     let ready = Ready { metrics: address, stop: to_writer.clone(), recovered, created };
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -198,6 +206,30 @@ fn quiet_panics() {
         let place = info.location().map(|place| format!("{}:{}", place.file(), place.line()));
         tracing::error!("a panic at {}", place.unwrap_or_else(|| "an unknown place".into()));
     }));
+}
+
+/// While it lives, the service manager is asked for more time: a long trail takes long to read.
+struct Patience(Arc<AtomicBool>);
+
+impl Patience {
+    fn ask() -> Patience {
+        let over = Arc::new(AtomicBool::new(false));
+        let asked = Arc::clone(&over);
+        std::thread::spawn(move || {
+            while !asked.load(Ordering::Relaxed) {
+                let more = sd_notify::NotifyState::ExtendTimeoutUsec(60_000_000);
+                let _ = sd_notify::notify(&[more]);
+                std::thread::sleep(Duration::from_secs(10));
+            }
+        });
+        Patience(over)
+    }
+}
+
+impl Drop for Patience {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// The state, from the cache and the tail, or from the whole trail.
@@ -407,6 +439,25 @@ fn watchdog() -> Box<dyn FnMut() + Send> {
     })
 }
 
+/// Verifies the whole trail now and then once a day, beside everything else: a start reads only what came
+/// after the cache, so damage before it is found here.
+fn verify_daily(state: &Path, writer: &SyncSender<ToWriter>, pulse: &Arc<Pulse>) {
+    let (state, writer, pulse) = (state.to_owned(), writer.clone(), Arc::clone(pulse));
+    std::thread::spawn(move || {
+        while !pulse.stop.load(Ordering::Relaxed) {
+            match verify(&state, &Given::default(), &mut |_| ()) {
+                Ok(outcome) => {
+                    if writer.send(ToWriter::Verified(Box::new(outcome))).is_err() {
+                        return;
+                    }
+                }
+                Err(error) => tracing::error!("the trail could not be verified: {error}"),
+            }
+            std::thread::sleep(VERIFY_EVERY);
+        }
+    });
+}
+
 fn start_threads(
     sources: Vec<(Arc<str>, FileSource)>,
     (stage, spent): (Stage, mpsc::Receiver<pipeline::Spent>),
@@ -417,9 +468,16 @@ fn start_threads(
     let (to_stage, staged) = mpsc::sync_channel::<ToStage>(BATCHES_WAITING);
     let (reading, working) = (Arc::clone(pulse), Arc::clone(pulse));
     let writer = writer.clone();
-    let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
+    let died = writer.clone();
+    let spawn = |name: &'static str, body: Box<dyn FnOnce() + Send>| {
         let builder = std::thread::Builder::new().name(name.into());
-        builder.spawn(body).map_err(|error| Failure::Runtime(format!("no thread: {error}")))
+        let died = died.clone();
+        let guarded = move || {
+            if catch_unwind(AssertUnwindSafe(body)).is_err() {
+                let _ = died.send(ToWriter::Died(name));
+            }
+        };
+        builder.spawn(guarded).map_err(|error| Failure::Runtime(format!("no thread: {error}")))
     };
     Ok(vec![
         spawn("reader", Box::new(move || pipeline::read(sources, mode, &to_stage, &reading)))?,

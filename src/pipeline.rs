@@ -19,13 +19,14 @@ use crate::inspect::privilege::{Coverage, Snapshots};
 use crate::metrics::Metrics;
 use crate::model::finding::FindingKind;
 use crate::model::incident::AlertState;
-use crate::model::json::Object;
+use crate::model::json::{Object, write_string};
 use crate::model::{Event, Finding, Severity, Time};
 use crate::policy::Policies;
 use crate::source::file::{FileSource, Lag, Mode, Rest};
 use crate::source::{Batch, Notice};
 use crate::stage::{Item, Stage, Staged, StagedEvent};
 use crate::state::State;
+use crate::trail::verify::Outcome;
 use crate::trail::{Bodies, Cursors, Trail, TrailError};
 use crate::{inspect::dlp, stage};
 use serde_json::Value;
@@ -81,6 +82,10 @@ pub enum ToWriter {
     Done(Vec<Rest>),
     /// What became of an alert.
     Delivered(Report),
+    /// A thread ended by a panic outside of any record.
+    Died(&'static str),
+    /// The daemon verified its own trail.
+    Verified(Box<Outcome>),
     /// A command over the control socket.
     Control(Request, mpsc::Sender<Reply>),
     /// Drain, commit, sign, end.
@@ -106,18 +111,20 @@ pub struct Pulse {
 /// Reads all sources in turn until told to stop, or, with `once`, to their present end.
 pub fn read(mut sources: Vec<(Arc<str>, FileSource)>, mode: Mode, out: &SyncSender<ToStage>, pulse: &Pulse) {
     let mut watch = crate::source::file::watch::Watch::new();
+    let mut lags: Vec<Option<Lag>> = vec![None; sources.len()];
     while !pulse.stop.load(Ordering::Relaxed) {
         let mut idle = true;
-        for (name, source) in &mut sources {
+        for ((name, source), known) in sources.iter_mut().zip(&mut lags) {
             let polled = source.poll(mode, TURN_BYTES);
             idle &= polled.idle;
             let observed = clock::now();
             let batches = polled.batches.into_iter().map(|batch| ToStage::Batch(Box::new(batch), observed));
             let notices =
                 (!polled.notices.is_empty()).then_some(ToStage::Notices(name.clone(), polled.notices));
-            for message in
-                notices.into_iter().chain(batches).chain([ToStage::Lag(name.clone(), source.lag())])
-            {
+            let lag = source.lag();
+            let changed = known.replace(lag) != Some(lag);
+            let lag = changed.then(|| ToStage::Lag(name.clone(), lag));
+            for message in notices.into_iter().chain(batches).chain(lag) {
                 if out.send(message).is_err() {
                     return;
                 }
@@ -216,8 +223,6 @@ pub struct Group {
     pub bodies: Bodies,
     /// Positions that move with it.
     pub moved: Cursors,
-    /// Positions of grants feeds that wait for the end of their snapshot.
-    held_back: Cursors,
     /// Open snapshots.
     pub snapshots: Snapshots,
     /// How much use could be compared.
@@ -232,14 +237,24 @@ pub struct Group {
     pub down: BTreeSet<String>,
     spent: Vec<Box<StagedEvent>>,
     steps: Steps,
+    last_settle: Instant,
     last_commit: Instant,
     last_checkpoint: Instant,
     entries_at_cache: u64,
     done: Option<(Instant, Vec<Rest>)>,
+    /// Since when it is known that the trail is damaged, and what is.
+    damaged: Option<(Instant, String)>,
     stopping: bool,
     pulse_seen: (u64, u64),
     /// Evictions already told, by rule.
     pub evictions_told: BTreeMap<String, u64>,
+}
+
+impl Group {
+    /// The trail is not what was signed: the alerts about it leave, then the daemon ends.
+    pub fn end_damaged(&mut self, what: String) {
+        self.damaged = Some((Instant::now(), what));
+    }
 }
 
 impl Default for Group {
@@ -247,7 +262,6 @@ impl Default for Group {
         Group {
             bodies: Bodies::default(),
             moved: Cursors::new(),
-            held_back: Cursors::new(),
             snapshots: Snapshots::new(dlp::mask),
             coverage: Coverage::default(),
             unshown: Vec::new(),
@@ -256,10 +270,12 @@ impl Default for Group {
             down: BTreeSet::new(),
             spent: Vec::new(),
             steps: Steps::new(),
+            last_settle: Instant::now(),
             last_commit: Instant::now(),
             last_checkpoint: Instant::now(),
             entries_at_cache: 0,
             done: None,
+            damaged: None,
             stopping: false,
             pulse_seen: (0, 0),
             evictions_told: BTreeMap::new(),
@@ -287,16 +303,21 @@ impl Writer {
         loop {
             let pending = !self.group.bodies.is_empty() || !self.group.moved.is_empty() || self.is_unsigned();
             match inbox.recv_timeout(if pending { GROUP_WAIT } else { TURN }) {
-                Ok(message) => self.take(message)?,
-                Err(RecvTimeoutError::Timeout) => {
-                    self.settle()?;
-                    if self.finished() {
-                        break;
+                Ok(message) => {
+                    self.take(message)?;
+                    self.turn()?;
+                    // A trickle of messages must not keep what is there from being signed.
+                    if self.group.last_settle.elapsed() < CHECKPOINT_EVERY {
+                        continue;
                     }
                 }
+                Err(RecvTimeoutError::Timeout) => self.turn()?,
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            self.turn()?;
+            self.settle()?;
+            if self.finished() {
+                break;
+            }
         }
         self.end()
     }
@@ -309,13 +330,20 @@ impl Writer {
         match message {
             ToWriter::Staged(staged) => self.batch(*staged)?,
             ToWriter::Notices(source, notices) => {
-                notices.iter().for_each(|notice| self.notice(&source, notice))
+                self.begin()?;
+                notices.iter().for_each(|notice| self.notice(&source, notice));
             }
+            ToWriter::Died(thread) => {
+                let source = std::io::Error::other("it panicked; its place stands in the log");
+                return Err(TrailError::io("go on without the thread", std::path::Path::new(thread), source));
+            }
+
             ToWriter::Lag(source, lag) => self.lag(&source, &lag),
             ToWriter::Done(rest) => self.group.done = Some((Instant::now(), rest)),
-            ToWriter::Delivered(report) => self.delivered(&report),
+            ToWriter::Delivered(report) => self.delivered(&report)?,
+            ToWriter::Verified(outcome) => self.verified(&outcome)?,
             ToWriter::Control(request, reply) => {
-                let answer = control::answer(self, &request);
+                let answer = control::answer(self, &request)?;
                 let _ = reply.send(answer);
             }
             ToWriter::Stop => {
@@ -350,6 +378,7 @@ impl Writer {
 
     /// Nothing waits: what there is becomes durable, signed, shown and sent at once.
     fn settle(&mut self) -> Result<(), TrailError> {
+        self.group.last_settle = Instant::now();
         if let (now, Some(step)) = self.group.steps.look() {
             self.begin()?;
             let text = format!("\"at\":\"{now}\",\"step_seconds\":\"{step:.3}\"");
@@ -375,7 +404,8 @@ impl Writer {
         if self.group.stopping {
             return true;
         }
-        let Some((since, _)) = self.group.done.as_ref().filter(|_| self.once) else { return false };
+        let read = self.group.done.as_ref().filter(|_| self.once).map(|(since, _)| since);
+        let Some(since) = self.group.damaged.as_ref().map(|(since, _)| since).or(read) else { return false };
         let waiting = self.state.outbox.values().any(|alert| {
             alert.owed.keys().any(|name| self.receivers.contains_key(name) && !self.group.down.contains(name))
         });
@@ -409,7 +439,7 @@ impl Writer {
                     start = end;
                     events += 1;
                 }
-                Item::Grants(line) => self.grants(&source, line)?,
+                Item::Grants(line) => self.grants(&source, &staged.stream, line)?,
             }
         }
         self.state.count(&source, plain);
@@ -421,19 +451,18 @@ impl Writer {
             }
         });
         let position = masked_json(&staged.after);
-        let open = self.group.snapshots.open().any(|open| open == &*source);
-        let group = &mut self.group;
-        let streams = if open { &mut group.held_back } else { &mut group.moved };
-        let streams = streams.entry(source.to_string()).or_default();
-        streams.insert(std::mem::take(&mut staged.stream), position);
-        for stream in staged.retired.drain(..) {
-            streams.insert(stream, masked_json(&Value::Bool(false)));
+        // While a snapshot is open its rows are not in the trail, so its stream's position must wait.
+        let waiting = snapshot_key(&source, &staged.stream);
+        let open = self.group.snapshots.open().any(|open| open == waiting);
+        let streams = self.group.moved.entry(source.to_string()).or_default();
+        if !open {
+            streams.insert(std::mem::take(&mut staged.stream), position);
         }
-        if !open && let Some(waiting) = self.group.held_back.remove(&*source) {
-            let moved = self.group.moved.entry(source.to_string()).or_default();
-            for (stream, position) in waiting {
-                moved.entry(stream).or_insert(position);
-            }
+        for stream in staged.retired.drain(..) {
+            streams.insert(stream, RawValue::FALSE.to_owned());
+        }
+        if streams.is_empty() {
+            self.group.moved.remove(&*source);
         }
         // What the stage allocated goes back to its thread to be freed: cheaper by far than freeing it here.
         let _ = self.spent.send((staged, std::mem::take(&mut self.group.spent)));
@@ -491,11 +520,10 @@ impl Writer {
     fn notice(&mut self, source: &Arc<str>, notice: &Notice) {
         let text = notice.to_string();
         let text = dlp::mask(&text).unwrap_or(text);
+        self.group.unshown.push(Shown::Notice { text: text.clone(), gap: notice.gap() });
         if !notice.gap() {
-            tracing::info!(source = &**source, "{text}");
             return;
         }
-        tracing::warn!(source = &**source, "{text}");
         let index = self.next_index();
         self.group.bodies.push("gap", |out| {
             let mut out = Object::members(out, dlp::mask);
@@ -534,7 +562,7 @@ impl Writer {
     }
 
     /// What became of an alert: the first failure of an outage and the end are entries, retries are not.
-    fn delivered(&mut self, report: &Report) {
+    fn delivered(&mut self, report: &Report) -> Result<(), TrailError> {
         let told = report.clone();
         self.after(move |metrics| metrics.delivery(&told.receiver, &told.outcome));
         let state = match &report.outcome {
@@ -547,8 +575,13 @@ impl Writer {
         } else {
             self.group.down.remove(&report.receiver);
         }
-        if self.begin().is_err() {
-            return; // The next commit meets the same error and ends the process.
+        self.begin()?;
+        let known =
+            self.state.outbox.get(&report.alert_id).and_then(|alert| alert.owed.get(&report.receiver));
+        let said_before = state == AlertState::Failing && known != Some(&false);
+        self.group.unshown.push(Shown::Delivery(report.clone()));
+        if said_before {
+            return Ok(()); // Retries are for the log and the metrics, not for the trail.
         }
         self.group.bodies.push("alert", |out| {
             let mut out = Object::members(out, dlp::mask);
@@ -560,7 +593,7 @@ impl Writer {
             }
         });
         self.state.delivery(&report.alert_id, &report.receiver, state);
-        self.group.unshown.push(Shown::Delivery(report.clone()));
+        Ok(())
     }
 
     /// One sync: evidence, consequences and positions together.
@@ -619,6 +652,9 @@ impl Writer {
         });
         self.commit()?;
         self.checkpoint()?;
+        if let Some((_, what)) = self.group.damaged.take() {
+            return Err(TrailError::Refused { what, verdict: "tampered" });
+        }
         let rest = self.group.done.take().map(|(_, rest)| rest).unwrap_or_default();
         let ended = Ended { rest, signed: self.trail.signed().size, owed: self.state.outbox.len() };
         Ok((ended, self.state))
@@ -655,22 +691,44 @@ fn complete(finding: &mut Finding, event: &Event) {
     }
 }
 
-/// A position as it is written: every string passes the mask, except keyed digests, which must come back
-/// as they were and hold no source text.
+/// Under which name the open snapshot of one stream is kept: neither part can hold a `/`.
+pub fn snapshot_key(source: &str, stream: &str) -> String {
+    format!("{source}/{stream}")
+}
+
+/// A position as it is written: every string passes the mask and is escaped as everywhere in the trail.
+/// Keyed digests stay as they are: they must come back, and hold no source text.
 fn masked_json(value: &Value) -> Box<RawValue> {
-    fn masked(value: &Value) -> Value {
+    fn write(value: &Value, out: &mut Vec<u8>) {
         match value {
             Value::String(text) => {
-                let digest = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-                let text = if digest { None } else { dlp::mask(text) };
-                text.map_or_else(|| value.clone(), Value::String)
+                let digest = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_lowercase());
+                let masked = if digest { None } else { dlp::mask(text) };
+                write_string(out, masked.as_deref().unwrap_or(text));
             }
-            Value::Array(values) => values.iter().map(masked).collect(),
+            Value::Array(values) => {
+                out.push(b'[');
+                for (place, value) in values.iter().enumerate() {
+                    out.extend_from_slice(if place > 0 { b"," } else { b"" });
+                    write(value, out);
+                }
+                out.push(b']');
+            }
             Value::Object(members) => {
-                members.iter().map(|(name, value)| (name.clone(), masked(value))).collect()
+                out.push(b'{');
+                for (place, (name, value)) in members.iter().enumerate() {
+                    out.extend_from_slice(if place > 0 { b"," } else { b"" });
+                    write_string(out, name);
+                    out.push(b':');
+                    write(value, out);
+                }
+                out.push(b'}');
             }
-            other => other.clone(),
+            other => out.extend_from_slice(other.to_string().as_bytes()),
         }
     }
-    serde_json::value::to_raw_value(&masked(value)).unwrap_or_else(|_| RawValue::FALSE.to_owned())
+    let mut out = Vec::new();
+    write(value, &mut out);
+    let text = String::from_utf8(out).unwrap_or_default();
+    RawValue::from_string(text).unwrap_or_else(|_| RawValue::FALSE.to_owned())
 }

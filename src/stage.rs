@@ -218,6 +218,10 @@ impl Stage {
         for code in record.defects() {
             event.defect(Defect::new(*code));
         }
+        if event.time.is_some_and(|time| !time.is_writable()) {
+            event.time = None;
+            event.defect(Defect::field(DefectCode::BadValue, "time"));
+        }
         match event.time {
             Some(time) if time > observed.plus_seconds(AHEAD_SECONDS) => {
                 event.time = Some(observed);

@@ -36,7 +36,7 @@ pub struct State {
     pub engine: Engine,
     /// Grants in force, as the newest snapshots say.
     pub held: Held,
-    /// Digest of the newest snapshot of each source.
+    /// The newest snapshot of each source: digest, time, whether it was partial.
     pub snapshots: BTreeMap<String, String>,
     /// Digest of the policies that the newest `policy` entry names.
     pub policy: String,
@@ -79,6 +79,7 @@ struct GrantsEntry {
     source: String,
     partial: bool,
     digest: String,
+    time: Option<Time>,
 }
 
 #[derive(Deserialize)]
@@ -137,7 +138,7 @@ impl State {
         if object.starts_with(b"{\"part\":") {
             return self.apply_part(entry, &object);
         }
-        self.apply_object(entry.index, entry.time, entry.kind, &object)
+        self.apply_object(entry.index, entry.kind, &object)
     }
 
     fn apply_part(&mut self, entry: &Entry<'_>, object: &[u8]) -> Result<(), TrailError> {
@@ -156,10 +157,10 @@ impl State {
             return Ok(());
         }
         let whole = format!("{{{}}}", std::mem::take(&mut self.parts));
-        self.apply_object(entry.index, entry.time, entry.kind, whole.as_bytes())
+        self.apply_object(entry.index, entry.kind, whole.as_bytes())
     }
 
-    fn apply_object(&mut self, index: u64, time: Time, kind: &str, object: &[u8]) -> Result<(), TrailError> {
+    fn apply_object(&mut self, index: u64, kind: &str, object: &[u8]) -> Result<(), TrailError> {
         match kind {
             "event" => {
                 let event: Event = read(index, kind, object)?;
@@ -172,11 +173,12 @@ impl State {
                 self.finding(index, &entry.finding, entry.incident.as_deref());
             }
             "incident" => self.incidents.apply_change(&read::<Change>(index, kind, object)?),
-            "alert" => self.alert_entry(read(index, kind, object)?, time),
+            "alert" => self.alert_entry(read(index, kind, object)?),
             "grants" => {
                 let grants: GrantsEntry = read(index, kind, object)?;
                 let scope = Scope { system: grants.system, tenant: grants.tenant };
-                self.begin_grants(scope, &grants.source, !grants.partial, &grants.digest);
+                let version = snapshot_version(&grants.digest, grants.time, grants.partial);
+                self.begin_grants(scope, &grants.source, !grants.partial, version);
             }
             "grant" => {
                 let entry: GrantEntry = read(index, kind, object)?;
@@ -233,7 +235,7 @@ impl State {
         self.last_finding.as_ref()
     }
 
-    fn alert_entry(&mut self, entry: AlertEntry, time: Time) {
+    fn alert_entry(&mut self, entry: AlertEntry) {
         if let Some(receiver) = &entry.receiver {
             return self.delivery(&entry.alert, receiver, entry.state);
         }
@@ -243,7 +245,7 @@ impl State {
             incident: entry.incident.unwrap_or_default(),
             severity: entry.severity.unwrap_or(finding.severity),
             reason: entry.reason.unwrap_or_default(),
-            since: time,
+            since: finding.time,
             owed: entry.receivers.into_iter().map(|receiver| (receiver, false)).collect(),
             finding,
         });
@@ -269,8 +271,8 @@ impl State {
     }
 
     /// A snapshot's entry: its `grant` entries follow.
-    pub fn begin_grants(&mut self, scope: Scope, source: &str, complete: bool, digest: &str) {
-        self.snapshots.insert(source.to_owned(), digest.to_owned());
+    pub fn begin_grants(&mut self, scope: Scope, source: &str, complete: bool, version: String) {
+        self.snapshots.insert(source.to_owned(), version);
         self.held.apply(&scope, source, complete, &[], &[]);
         self.changing = Some((scope, source.to_owned(), complete));
     }
@@ -338,6 +340,12 @@ impl State {
         }
         Some(state)
     }
+}
+
+/// What tells one snapshot from the next of the same source.
+pub fn snapshot_version(digest: &str, time: Option<Time>, partial: bool) -> String {
+    let time = time.map_or_else(|| "no time".to_owned(), |time| time.to_string());
+    format!("{digest} {time} {}", if partial { "partial" } else { "complete" })
 }
 
 fn read<T: serde::de::DeserializeOwned>(index: u64, kind: &str, object: &[u8]) -> Result<T, TrailError> {

@@ -9,6 +9,7 @@ use crmwarden::trail::verify::{Given, Outcome, Verdict, verify};
 use crmwarden::trail::{Cursors, Paths, TrailError};
 use std::fs;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -504,4 +505,51 @@ fn open_permissions_are_refused() {
     let home = sixty();
     fs::set_permissions(home.paths().keys.join("log.key"), fs::Permissions::from_mode(0o644)).unwrap();
     assert!(matches!(home.open(), Err(TrailError::Setup(text)) if text.contains("chmod 0600")));
+}
+
+#[test]
+fn modified_or_missing_grants_rows_are_noticed() {
+    let home = Home::new();
+    let mut opened = home.open().unwrap();
+    let rows = b"{\"principal\":\"a\"}\n";
+    let digest = crmwarden::model::digest::hex(&<sha2::Sha256 as sha2::Digest>::digest(rows));
+    opened.trail.keep_grants(&digest, rows).unwrap();
+    let mut bodies = Bodies::default();
+    bodies.push("grants", |out| out.extend_from_slice(format!("\"digest\":\"{digest}\"").as_bytes()));
+    opened.trail.commit(&bodies, &Cursors::new(), NOW).unwrap();
+    opened.trail.checkpoint(NOW).unwrap();
+    drop(opened);
+    assert_eq!(home.verify().verdict, Verdict::Ok);
+    let path = home.paths().state.join(format!("grants/{digest}.jsonl.zst"));
+    fs::write(&path, b"").unwrap();
+    assert_eq!(home.verify().verdict, Verdict::Tampered);
+    fs::remove_file(&path).unwrap();
+    assert_eq!((home.verify().verdict, home.verify().exit), (Verdict::Missing, 22));
+}
+
+#[test]
+fn a_segment_with_a_mad_name_ends_the_verification_in_time() {
+    let home = sixty();
+    let segment = home.segment();
+    fs::rename(&segment, segment.with_file_name(format!("{}.jsonl", u64::MAX))).unwrap();
+    assert_ne!(home.verify().exit, 0);
+    fs::write(home.paths().generation(1).join("segments/notes.txt"), "x").unwrap();
+    assert_eq!(home.verify().verdict, Verdict::Tampered);
+}
+
+#[test]
+fn a_commit_with_lost_sectors_is_torn_and_not_an_attack() {
+    let home = sixty();
+    let mut further = further_group(&home);
+    let length = further.len();
+    // The middle of the last line reads as zeros, its ends are there.
+    for byte in &mut further[length - 150..length - 120] {
+        *byte = 0;
+    }
+    append(&home, &further);
+    assert_eq!(home.verify().verdict, Verdict::Torn);
+    let opened = home.open().unwrap();
+    assert_eq!(opened.recovered.len(), 1);
+    drop(opened);
+    assert_eq!(home.verify().verdict, Verdict::Recovered);
 }

@@ -240,7 +240,8 @@ fn show(shown: &Shown) {
                 changes.0, changes.1
             ));
         }
-        Shown::Incident { .. } => {}
+        Shown::Notice { text, gap: true } => say(&format!("  gap      {}", super::masked(text))),
+        Shown::Incident { .. } | Shown::Notice { .. } => {}
         Shown::Delivery(report) => match report.outcome.why() {
             None => say(&format!("  e-mail   {} written for `{}`", report.alert_id, report.receiver)),
             Some(why) => say(&format!("  e-mail   {}: {}", report.alert_id, super::masked(why))),

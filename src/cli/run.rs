@@ -79,6 +79,8 @@ fn log(shown: &Shown) {
             changes.0,
             changes.1
         ),
+        Shown::Notice { text, gap: true } => tracing::warn!("{}", super::masked(text)),
+        Shown::Notice { text, gap: false } => tracing::info!("{}", super::masked(text)),
         Shown::Finding(..) => {}
     }
 }

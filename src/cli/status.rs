@@ -15,6 +15,9 @@ pub fn main(cli: &Cli) -> Result<u8, Failure> {
             socket.display()
         ))
     })?;
+    if reply["ok"] != true {
+        return Err(Failure::Runtime(format!("the daemon did not answer: {}", reply["error"])));
+    }
     let status = &reply["status"];
     if cli.json {
         print(&format!("{status}\n"))?;

@@ -157,9 +157,12 @@ impl Incidents {
     }
 
     fn evict(&mut self) {
-        let oldest = self.by_id.values().min_by_key(|incident| (incident.last, incident.id.clone()));
-        let Some(oldest) = oldest.map(|incident| incident.id.clone()) else { return };
-        if let Some(incident) = self.by_id.remove(&oldest) {
+        // A tenth at once: looking for one at a time would make a flood of names expensive.
+        let mut by_age: Vec<(Time, String)> =
+            self.by_id.values().map(|incident| (incident.last, incident.id.clone())).collect();
+        by_age.sort();
+        for (_, oldest) in by_age.into_iter().take(INCIDENTS_MAX / 10) {
+            let Some(incident) = self.by_id.remove(&oldest) else { continue };
             let key = (incident.rule, incident.key);
             if self.newest.get(&key) == Some(&oldest) {
                 self.newest.remove(&key);

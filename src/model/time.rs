@@ -74,7 +74,8 @@ impl Time {
             return None;
         }
         let local = Time::from_civil(date, time.0, time.1)?;
-        Some(local.plus_seconds(-parse_offset(rest)?))
+        let time = local.plus_seconds(-parse_offset(rest)?);
+        time.is_writable().then_some(time)
     }
 
     /// Reads a date alone (`2026-11-22`) as its first instant in UTC.
@@ -92,6 +93,11 @@ impl Time {
         let (year, month, day) = civil_from_days(seconds.div_euclid(SECONDS_PER_DAY));
         let rest = seconds.rem_euclid(SECONDS_PER_DAY) as u32;
         (year, month, day, rest / 3600, rest / 60 % 60, rest % 60)
+    }
+
+    /// Whether the fixed form can hold it: years 1 to 9999. An offset can push a time at the edge beyond.
+    pub fn is_writable(self) -> bool {
+        (1..=9999).contains(&self.civil().0)
     }
 
     /// Appends the fixed form of the module doc, 27 bytes for years 0 to 9999.
@@ -251,9 +257,16 @@ mod tests {
 
     #[test]
     fn refuses_what_has_no_zone_or_no_sense() {
-        for text in
-            ["2022-11-22T04:46:15", "2022-02-30T00:00:00Z", "2022-11-22T24:00:00Z", "2022-11-22", "", "x"]
-        {
+        for text in [
+            "0001-01-01T00:00:00+05:00",
+            "9999-12-31T23:59:59-05:00",
+            "2022-11-22T04:46:15",
+            "2022-02-30T00:00:00Z",
+            "2022-11-22T24:00:00Z",
+            "2022-11-22",
+            "",
+            "x",
+        ] {
             assert_eq!(Time::parse(text), None, "{text}");
         }
     }

@@ -95,10 +95,16 @@ fn finish(disk: &dyn Disk, paths: &Paths) -> Result<(), TrailError> {
     let mut moved = false;
     for (from, to) in moves {
         let failed = |error| TrailError::io("finish the creation of", &to, error);
-        if disk::mode(&from).map_err(failed)?.is_some() {
-            disk.rename(&from, &to).map_err(failed)?;
-            moved = true;
+        if disk::mode(&from).map_err(failed)?.is_none() {
+            continue;
         }
+        // A key that is in its place is the one that the trail knows; a new one beside it is left over.
+        if disk::mode(&to).map_err(failed)?.is_some() {
+            disk.remove(&from).map_err(failed)?;
+        } else {
+            disk.rename(&from, &to).map_err(failed)?;
+        }
+        moved = true;
     }
     if moved {
         for folder in [paths.state.join("epoch"), paths.keys.clone()] {
@@ -122,7 +128,15 @@ fn create(disk: &Arc<dyn Disk>, paths: &Paths, deployment: &str, now: Time) -> R
     for name in ["segments", "tree", "checkpoints", "quarantine"] {
         disk.make_dir(&folder.join(name), 0o750).map_err(failed)?;
     }
-    let made = keys::make_all_new(&**disk, &paths.keys)?;
+    let made = keys::make_all_new(&**disk, &paths.keys).map_err(|error| match error {
+        TrailError::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+            TrailError::setup(format!(
+                "keys must be made in {}, which cannot be written",
+                paths.keys.display()
+            ))
+        }
+        other => other,
+    })?;
     let epoch_key = keys::make_signing(&**disk, &new.join("epoch0.key"))?;
     let origin = origin(deployment, 1);
     let log = NoteSigner::new(origin.clone(), made.log);

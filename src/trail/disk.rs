@@ -205,6 +205,11 @@ pub fn mode(path: &Path) -> io::Result<Option<(u32, bool)>> {
     }
 }
 
+/// Bytes that a file occupies, reserved ones included.
+pub fn allocated(path: &Path) -> io::Result<u64> {
+    Ok(fs::metadata(path)?.blocks() * 512)
+}
+
 /// When a file was last written, seconds since the epoch.
 pub fn modified_seconds(path: &Path) -> io::Result<i64> {
     let modified = fs::metadata(path)?.modified().unwrap_or(SystemTime::UNIX_EPOCH);

@@ -42,7 +42,7 @@ pub fn read_signing(path: &Path) -> Result<SigningKey, TrailError> {
 fn read_secret(path: &Path) -> Result<Zeroizing<String>, TrailError> {
     let bytes = disk::read_small(path, KEY_FILE_MAX).map_err(|error| TrailError::io("read", path, error))?;
     let bytes = Zeroizing::new(
-        bytes.ok_or_else(|| TrailError::refused(format!("the key {} is missing", path.display())))?,
+        bytes.ok_or_else(|| TrailError::setup(format!("the key {} is missing", path.display())))?,
     );
     if let Some((mode, _)) = disk::mode(path).map_err(|error| TrailError::io("read", path, error))?
         && mode & 0o037 != 0
@@ -72,6 +72,12 @@ pub fn read_symmetric(path: &Path, number: u32) -> Result<Key, TrailError> {
 impl Keys {
     /// Reads all long-lived keys.
     pub fn read(dir: &Path) -> Result<Keys, TrailError> {
+        for name in FILES {
+            let path = dir.join(name);
+            if disk::mode(&path).map_err(|error| TrailError::io("look at", &path, error))?.is_none() {
+                return Err(TrailError::refused(format!("the trail's key {} is missing", path.display())));
+            }
+        }
         Ok(Keys {
             log: read_signing(&dir.join(FILES[0]))?,
             report: read_signing(&dir.join(FILES[1]))?,

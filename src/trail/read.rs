@@ -22,25 +22,30 @@ pub struct SegmentFile {
 /// The segments of a generation in order. A name that is not a segment's is an error: nothing else
 /// belongs there.
 pub fn segments(folder: &Path) -> Result<Vec<SegmentFile>, TrailError> {
+    let (files, odd) = segments_and_odd(folder)?;
+    match odd.first() {
+        Some(path) => Err(TrailError::refused(format!("{} is not a segment's name", path.display()))),
+        None => Ok(files),
+    }
+}
+
+/// The segments in order, and whatever else lies beside them.
+pub fn segments_and_odd(folder: &Path) -> Result<(Vec<SegmentFile>, Vec<PathBuf>), TrailError> {
     let dir = folder.join("segments");
     let names = disk::names(&dir).map_err(|error| TrailError::io("list", &dir, error))?;
     let mut files = Vec::with_capacity(names.len());
+    let mut odd = Vec::new();
     for name in names {
         let first = name.strip_suffix(".jsonl").and_then(|digits| digits.parse().ok());
         match first {
             Some(first) if segment_name(first) == name => {
                 files.push(SegmentFile { first, path: dir.join(name) });
             }
-            _ => {
-                return Err(TrailError::refused(format!(
-                    "{} is not a segment's name",
-                    dir.join(name).display()
-                )));
-            }
+            _ => odd.push(dir.join(name)),
         }
     }
     files.sort_by_key(|file| file.first);
-    Ok(files)
+    Ok((files, odd))
 }
 
 /// What [`Lines::next_line`] met.

@@ -262,7 +262,7 @@ fn recover(
     let mut report = Vec::new();
     let mut bodies = Bodies::default();
     quarantine(&**disk, &folder, &tail, &mut bodies, &mut report)?;
-    record_unnamed(&folder, &scan.recovered, &tail, &mut bodies)?;
+    record_unnamed(&folder, &mut scan.recovered, &tail, &mut bodies)?;
     if adopted.1 > adopted.0 {
         let (first, last) = (adopted.0, adopted.1 - 1);
         bodies.push("recovery", |out| {
@@ -284,33 +284,33 @@ fn recover(
 /// The state folder must not be writable by group or others, nor hold symlinks.
 fn check_permissions(state: &Path) -> Result<(), TrailError> {
     let mut folders = vec![state.to_owned()];
+    check_mode(state)?;
     while let Some(folder) = folders.pop() {
         for name in disk::names(&folder).map_err(|error| TrailError::io("list", &folder, error))? {
             let path = folder.join(name);
-            let Some((mode, symlink)) =
-                disk::mode(&path).map_err(|error| TrailError::io("look at", &path, error))?
-            else {
-                continue;
-            };
-            if symlink {
-                return Err(TrailError::setup(format!(
-                    "{} is a symlink; the state must hold none",
-                    path.display()
-                )));
-            }
-            if mode & 0o022 != 0 {
-                return Err(TrailError::setup(format!(
-                    "{} is writable by others (mode {mode:04o}); run: chmod go-w {}",
-                    path.display(),
-                    path.display()
-                )));
-            }
+            check_mode(&path)?;
             if path.is_dir() {
                 folders.push(path);
             }
         }
     }
     Ok(())
+}
+
+fn check_mode(path: &Path) -> Result<(), TrailError> {
+    let found = disk::mode(path).map_err(|error| TrailError::io("look at", path, error))?;
+    let Some((mode, symlink)) = found else { return Ok(()) };
+    if symlink {
+        return Err(TrailError::setup(format!("{} is a symlink; the state must hold none", path.display())));
+    }
+    match mode & 0o022 {
+        0 => Ok(()),
+        _ => Err(TrailError::setup(format!(
+            "{} is writable by others (mode {mode:04o}); run: chmod go-w {}",
+            path.display(),
+            path.display()
+        ))),
+    }
 }
 
 fn check_genesis(
@@ -510,7 +510,23 @@ fn adopt(
 
 fn adopt_file(file: &SegmentFile, scan: &mut Scan, origin: &str, epoch: &Verifier) -> Result<(), TrailError> {
     let mut lines = Lines::open(&file.path, scan.offset)?;
+    // The hashes of the whole tree stay where they are; only those of the tail are collected here.
+    let mut kept = scan.leaves.take();
     let mut group = scan.clone();
+    group.leaves = kept.is_some().then(Vec::new);
+    let result = adopt_groups(file, &mut lines, scan, &mut group, &mut kept, (origin, epoch));
+    scan.leaves = kept;
+    result
+}
+
+fn adopt_groups(
+    file: &SegmentFile,
+    lines: &mut Lines,
+    scan: &mut Scan,
+    group: &mut Scan,
+    kept: &mut Option<Vec<Vec<u8>>>,
+    (origin, epoch): (&str, &Verifier),
+) -> Result<(), TrailError> {
     while lines.next_line().map_err(|error| TrailError::io("read", &file.path, error))? == Met::Line {
         let Some(entry) = Entry::parse(lines.line()).filter(|entry| group.continues(entry)) else { break };
         let root = group.head.frontier.root();
@@ -518,12 +534,24 @@ fn adopt_file(file: &SegmentFile, scan: &mut Scan, origin: &str, epoch: &Verifie
         if entry.kind != "commit" {
             continue;
         }
+        // Sectors inside a long line may be lost while its ends are there: then it is no JSON any more.
+        if serde_json::from_slice::<serde::de::IgnoredAny>(entry.line).is_err() {
+            break;
+        }
         if entry.commit_root() != Some(root) || !entry.commit_holds(origin, epoch) {
             return Err(TrailError::refused(format!(
                 "entry {} in {} is a whole commit that this trail's key did not sign: a crash cannot make one",
                 entry.index,
                 file.path.display()
             )));
+        }
+        if let (Some(kept), Some(fresh)) = (kept.as_mut(), group.leaves.replace(Vec::new())) {
+            for (level, hashes) in fresh.into_iter().enumerate() {
+                if kept.len() <= level {
+                    kept.resize(level + 1, Vec::new());
+                }
+                kept[level].extend_from_slice(&hashes);
+            }
         }
         *scan = group.clone();
     }
@@ -591,7 +619,7 @@ fn recovery_body(bodies: &mut Bodies, offset: u64, length: u64, digest: &str) {
 /// A quarantine file that no `recovery` entry names was left by a crash during an earlier recovery.
 fn record_unnamed(
     folder: &Path,
-    known: &BTreeSet<String>,
+    known: &mut BTreeSet<String>,
     tail: &[Torn],
     bodies: &mut Bodies,
 ) -> Result<(), TrailError> {
@@ -604,6 +632,7 @@ fn record_unnamed(
         let now_named = tail.iter().any(|torn| torn.digest == digest);
         if !known.contains(digest) && !now_named {
             recovery_body(bodies, offset, file_length(&dir.join(&name))?, digest);
+            known.insert(digest.to_owned());
         }
     }
     Ok(())

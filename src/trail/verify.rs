@@ -8,15 +8,19 @@
 use super::disk;
 use super::entry::Entry;
 use super::note::{Checkpoint, NOTE_MAX, Verifier};
-use super::read::{Lines, Met, SegmentFile, segments};
+use super::read::{Lines, Met, SegmentFile, segments_and_odd};
 use super::tree::{Frontier, leaf_hash};
 use super::trust::Trust;
 use super::{TrailError, epoch_name};
 use crate::model::{Hash, Time};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
+/// Most bytes of a grants file's rows that are unpacked.
+const ROWS_MAX: u64 = 4 << 30;
 /// Damaged ranges that are listed; more are counted.
 pub const DAMAGE_MAX: usize = 1000;
 
@@ -158,6 +162,20 @@ pub fn verify(dir: &Path, given: &Given, progress: &mut dyn FnMut(u64)) -> Resul
     Ok(run.outcome(given))
 }
 
+/// SHA-256 of a grants file's rows, unpacked.
+fn rows_digest(path: &Path) -> std::io::Result<Hash> {
+    let mut rows = zstd::stream::read::Decoder::new(disk::reader(path)?)?.take(ROWS_MAX);
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match rows.read(&mut buffer)? {
+            0 => break,
+            read => hasher.update(&buffer[..read]),
+        }
+    }
+    Ok(Hash(hasher.finalize().into()))
+}
+
 struct Run<'a> {
     folder: &'a Path,
     files: Vec<SegmentFile>,
@@ -222,7 +240,7 @@ struct Genesis {
 
 impl<'a> Run<'a> {
     fn new(folder: &'a Path, given: &Given) -> Result<Run<'a>, TrailError> {
-        let files = segments(folder)?;
+        let (files, odd) = segments_and_odd(folder)?;
         let mut run = Run {
             folder,
             files,
@@ -246,6 +264,9 @@ impl<'a> Run<'a> {
             unsigned: 0,
         };
         run.read_genesis()?;
+        for path in odd {
+            run.damaged(0, 0, &path.display().to_string(), "this is not a segment's name");
+        }
         if let Some(note) = &given.known_head {
             run.add_head("the known head", note, Source::Known);
         }
@@ -302,8 +323,7 @@ impl<'a> Run<'a> {
 
     fn read_checkpoints(&mut self) -> Result<(), TrailError> {
         let path = self.folder.join("checkpoint");
-        let bytes =
-            disk::read_small(&path, NOTE_MAX as u64).map_err(|error| TrailError::io("read", &path, error))?;
+        let bytes = disk::read_small(&path, NOTE_MAX as u64).unwrap_or_else(|_| Some(vec![0xff]));
         match bytes.map(String::from_utf8) {
             Some(Ok(note)) => self.add_head(&path.display().to_string(), &note, Source::Own),
             Some(Err(_)) => self.damaged(0, 0, &path.display().to_string(), "the checkpoint is not text"),
@@ -316,9 +336,10 @@ impl<'a> Run<'a> {
         let dir = self.folder.join("checkpoints");
         for name in disk::names(&dir).map_err(|error| TrailError::io("list", &dir, error))? {
             let path = dir.join(&name);
-            let bytes = disk::read_small(&path, NOTE_MAX as u64)
-                .map_err(|error| TrailError::io("read", &path, error))?;
-            let note = String::from_utf8(bytes.unwrap_or_default()).unwrap_or_default();
+            let bytes = disk::read_small(&path, NOTE_MAX as u64).unwrap_or_else(|_| Some(Vec::new()));
+            // A running daemon thins them: one that was listed may be gone.
+            let Some(bytes) = bytes else { continue };
+            let note = String::from_utf8(bytes).unwrap_or_default();
             self.add_head(&path.display().to_string(), &note, Source::Older);
         }
         Ok(())
@@ -394,8 +415,11 @@ impl<'a> Run<'a> {
     }
 
     fn missing_segment(&mut self, first: u64, last: u64, before: &str) {
-        if first >= self.signed_size() {
-            return self.say(Verdict::Torn);
+        if first >= self.signed_size() || last >= self.signed_size() {
+            self.notes.push(format!("{before} does not continue the trail"));
+            if first >= self.signed_size() {
+                return self.say(Verdict::Torn);
+            }
         }
         self.settle(None);
         self.say(Verdict::Missing);
@@ -407,9 +431,10 @@ impl<'a> Run<'a> {
     fn resume_at(&mut self, next: u64) {
         self.settle(None);
         self.chain.lost = true;
-        while self.chain.frontier.size() < next.min(self.chain.frontier.size() + (1 << 24)) {
-            self.chain.frontier.push(Hash::default(), &mut |_, _, _| ());
-        }
+        // The tree is lost anyway; only its size still counts, and no name of a file may make it run away.
+        let next = next.min(self.signed_size()).max(self.chain.frontier.size());
+        let hashes = vec![Hash::default(); next.count_ones() as usize];
+        self.chain.frontier = Frontier::from_parts(next, hashes).unwrap_or_default();
     }
 
     /// Takes a line. `false`: it is no entry that continues here.
@@ -436,7 +461,8 @@ impl<'a> Run<'a> {
                 return true;
             }
         }
-        if next >= signed && self.breaks_chain(&entry) {
+        let no_json = || serde_json::from_slice::<serde::de::IgnoredAny>(line).is_err();
+        if next >= signed && (self.breaks_chain(&entry) || (entry.kind == "commit" && no_json())) {
             return false;
         }
         self.settle(Some((&entry, file)));
@@ -500,16 +526,9 @@ impl<'a> Run<'a> {
             self.chain.last_good = index + 1;
         } else {
             self.chain.lost = true;
-            let already = self.damage.iter().any(|damage| damage.last >= self.chain.last_good);
-            if !already {
-                let first = self.chain.last_good;
-                self.damaged(
-                    first,
-                    index,
-                    &file,
-                    "these entries do not give the root that the commit signed",
-                );
-            }
+            // Were single entries all that is wrong, what their successors claim would give the root.
+            let first = self.chain.last_good;
+            self.damaged(first, index, &file, "these entries do not give the root that the commit signed");
         }
     }
 
@@ -648,9 +667,18 @@ impl<'a> Run<'a> {
         }
         for (index, digest) in self.grants.clone() {
             let path = dir.join(format!("{digest}.jsonl.zst"));
-            if !path.is_file() {
-                self.say(Verdict::Missing);
-                self.notes.push(format!("{} named by entry {index} is gone", path.display()));
+            let name = path.display().to_string();
+            let Some(wanted) = Hash::parse(&digest) else {
+                self.damaged(index, index, &name, "the entry names no digest");
+                continue;
+            };
+            match rows_digest(&path) {
+                Ok(found) if found == wanted => {}
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    self.say(Verdict::Missing);
+                    self.notes.push(format!("{name} named by entry {index} is gone"));
+                }
+                _ => self.damaged(index, index, &name, "the rows are not the ones that the entry names"),
             }
         }
     }

@@ -321,6 +321,8 @@ impl Trail {
 
     /// Starts a new segment with a group of its own that repeats all positions.
     fn roll(&mut self, now: Time) -> Result<(), TrailError> {
+        self.stop_if_poisoned()?;
+        self.poisoned = true; // A failure on the way ends the process as one in a commit does.
         let first = self.head.frontier.size();
         let segments = self.folder.join("segments");
         let path = segments.join(segment_name(first));
@@ -331,6 +333,7 @@ impl Trail {
         self.sealed += self.segment.length;
         self.segment = Segment { path, file, length: 0, since: now };
         let bodies = segment_bodies(self.generation, &self.cursors)?;
+        self.poisoned = false;
         self.commit(&bodies, &Cursors::new(), now)?;
         Ok(())
     }
@@ -364,8 +367,14 @@ impl Trail {
         let bytes = header.with_body(body)?;
         let digest = super::recover::cache_digest(&bytes);
         let path = self.folder.join("../../cache");
-        disk::replace(&*self.disk, &path, &bytes, 0o640)
-            .map_err(|error| TrailError::io("write", &path, error))?;
+        match disk::replace(&*self.disk, &path, &bytes, 0o640) {
+            // The cache saves time only: without space for it the next start reads more.
+            Err(error) if is_full(&error) => {
+                let unfinished = path.with_extension("tmp");
+                return self.disk.remove(&unfinished).map_err(|e| TrailError::io("remove", &unfinished, e));
+            }
+            other => other.map_err(|error| TrailError::io("write", &path, error))?,
+        }
         let mut bodies = Bodies::default();
         bodies.push("state_cache", |out| {
             let text = format!(
@@ -394,7 +403,10 @@ impl Trail {
         let path = paths.trail().join("reserve");
         let failed = |error| TrailError::io("make the reserve", &path, error);
         if disk::mode(&path).map_err(failed)?.is_some() {
-            return Ok(());
+            if disk::allocated(&path).map_err(failed)? >= RESERVE {
+                return Ok(());
+            }
+            disk.remove(&path).map_err(failed)?;
         }
         let mut file = disk.create(&path, 0o600).map_err(failed)?;
         match file.allocate(0, RESERVE) {

@@ -46,7 +46,8 @@ pub(super) fn over_grants(
         policies.iter().copied().filter(|policy| !policy.policy.roles.is_empty()).collect();
     let Some(first) = policies.first().copied() else { return };
     let mut by_permission: BTreeMap<String, Vec<Over<'_>>> = BTreeMap::new();
-    for principal in holders.principals() {
+    // `role:…` rows say what a role is made of; its holders are judged by the role.
+    for principal in holders.principals().filter(|principal| !principal.id().starts_with("role:")) {
         let roles: Vec<RoleSet> =
             policies.iter().map(|policy| policy.roles_of(principal, time.micros())).collect();
         let home = roles.iter().position(|roles| !roles.is_empty());

@@ -27,6 +27,10 @@ pub struct Scope {
 pub(super) struct Pool(HashSet<Arc<str>>);
 
 impl Pool {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
     fn text(&mut self, text: &str) -> Arc<str> {
         if let Some(known) = self.0.get(text) {
             return known.clone();
@@ -270,6 +274,8 @@ fn find(rows: &[Row], row: &Row) -> Result<usize, usize> {
 pub struct Held {
     pool: Pool,
     scopes: Vec<Holders>,
+    /// Grants removed since the pool was last pruned.
+    dropped: usize,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -300,8 +306,11 @@ impl Held {
         holders.complete = complete;
         holders.proven |= complete;
         holders.change(added, gone);
-        if !removed.is_empty() {
+        // Looking over the whole pool for every removed grant would be quadratic.
+        self.dropped += removed.len();
+        if self.dropped > self.pool.len() {
             self.pool.prune();
+            self.dropped = 0;
         }
     }
 
