@@ -92,7 +92,11 @@ pub enum ToWriter {
     Stop,
 }
 
+/// Something that a metric counts once a checkpoint covers it.
+type Count = Box<dyn FnOnce(&Metrics) + Send>;
+
 /// What the writer is done with.
+#[allow(clippy::vec_box)] // The events came boxed, and go back to where they were allocated as they are.
 pub type Spent = (Staged, Vec<Box<StagedEvent>>);
 
 /// Proof that the other threads turn.
@@ -230,11 +234,12 @@ pub struct Group {
     /// What may be shown once a checkpoint covers it.
     pub unshown: Vec<Shown>,
     /// What is counted then.
-    measured: Vec<Box<dyn FnOnce(&Metrics) + Send>>,
+    measured: Vec<Count>,
     /// Alerts handed to a worker: alert and receiver.
     pub handed: BTreeSet<(String, String)>,
     /// Receivers known to be down.
     pub down: BTreeSet<String>,
+    #[allow(clippy::vec_box)] // They came boxed, and go back to where they were allocated as they are.
     spent: Vec<Box<StagedEvent>>,
     steps: Steps,
     last_settle: Instant,

@@ -15,6 +15,7 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 /// A good configuration, one thing a line, so that line numbers can be told.
 const GOOD: &str = "deployment: acme.example
@@ -260,6 +261,36 @@ fn a_damaged_trail_is_refused_and_left_as_it_is() {
         assert_eq!(fs::read(copy.path(name)).unwrap(), before);
         copy.expect(1, &["verify", "state"]);
     }
+}
+
+/// A start does not re-read what is before its cache; the daemon's own verification does, tells, and stops.
+#[test]
+fn damage_before_the_cache_is_found_by_the_daemon_itself() {
+    let mut random = Generator::new(common::seed("damage_before_the_cache"));
+    let home = Home::new(&format!(
+        "{SOURCES}receivers:\n  - name: outbox\n    directory: outbox\nroutes:\n  - receivers: [outbox]\n"
+    ));
+    more(&home, 0, &mut random);
+    home.expect(0, &["run", "--once"]);
+    let name = "state/trail/g1/segments/00000000000000000000.jsonl";
+    let clean = fs::read_to_string(home.path(name)).unwrap();
+    home.write(name, clean.replacen("198.51.100.", "198.51.101.", 1).as_bytes());
+    let mut daemon = home.daemon();
+    let mut code = None;
+    common::wait_for("the end of the daemon", Duration::from_secs(40), || {
+        code = daemon.child.try_wait().unwrap();
+        code.is_some()
+    });
+    assert_eq!(code.and_then(|status| status.code()), Some(4), "{}", home.log());
+    let said = home.of_kind("verification");
+    assert_eq!(said.last().map(|entry| &entry["intact"]), Some(&false.into()), "{said:?}");
+    let alerts =
+        fs::read_dir(home.path("outbox")).unwrap().map(|file| fs::read(file.unwrap().path()).unwrap());
+    assert!(
+        alerts
+            .map(|alert| common::text(&alert))
+            .any(|alert| alert.contains("The audit trail is not what was"))
+    );
 }
 
 #[test]
