@@ -61,7 +61,7 @@ fn main() {
 
 const CONFIG: &str = "deployment: bench.example\nstate: state\npolicies: policies\nmetrics: \"off\"\n\
 sources:\n  - name: web\n    file: { paths: [\"web.log\"] }\n    format: access_log.combined\n\
-  - name: sf\n    file: { paths: [\"*.csv\"] }\n    format: salesforce.event_log\n";
+\x20 - name: sf\n    file: { paths: [\"*.csv\"] }\n    format: salesforce.event_log\n";
 
 /// A small generator with a fixed seed (SplitMix64): the same records on every machine.
 struct Numbers(u64);
