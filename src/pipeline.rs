@@ -10,6 +10,9 @@
 //! Three threads and two bounded channels; order per source is the order of the channel. A slow disk stops
 //! the writer, the full channels stop the stage and the reader, and the sources keep what was not read.
 //! Under load one checkpoint covers all groups of up to a second; when nothing waits it is made at once.
+//!
+//! The file is long because the flow is to be read in one place; what follows from evidence stands in
+//! [`crate::consequence`].
 
 use crate::clock::{self, Steps};
 use crate::consequence::Shown;

@@ -4,6 +4,9 @@
 //! means unknown; nothing here is ever guessed. Every non-integer number stays a string with the source's
 //! digits. The lists keep their first [`LIST_MAX`] values; what was cut is counted and named by the defect
 //! `list_cut`.
+//!
+//! The file is long because every member stands here four times side by side (declared, visited, looked up
+//! by path, written): a member that is missing in one of the four is seen at once.
 
 use super::json::Object;
 use super::{Hash, Time};

@@ -223,7 +223,9 @@ pub fn reader(path: &Path) -> io::Result<File> {
 
 /// The lock that makes a trail one writer's. Held until dropped.
 #[derive(Debug)]
-pub struct Lock(#[allow(dead_code)] File);
+pub struct Lock {
+    _held: File,
+}
 
 /// Takes the lock; `Ok(Err(pid))` when another process holds it (its pid as it wrote it down).
 pub fn lock(path: &Path) -> io::Result<Result<Lock, String>> {
@@ -233,7 +235,7 @@ pub fn lock(path: &Path) -> io::Result<Result<Lock, String>> {
         Ok(()) => {
             file.set_len(0)?;
             file.write_all(std::process::id().to_string().as_bytes())?;
-            Ok(Ok(Lock(file)))
+            Ok(Ok(Lock { _held: file }))
         }
         Err(rustix::io::Errno::WOULDBLOCK) => {
             let mut pid = String::new();

@@ -13,6 +13,8 @@
 //! cursors, known quarantine digests. The body belongs to the pipeline. It counts only if the entries after
 //! its size, put on its frontier, give the signed root, and one of them below A is a `state_cache` entry with
 //! its digest: then both the frontier and the body are the ones that were signed.
+//!
+//! The file is long because the cases of a start are one table of decisions that lean on each other.
 
 use super::disk::{self, Disk};
 use super::entry::{Bodies, Entry};

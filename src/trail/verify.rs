@@ -4,6 +4,8 @@
 //! Every line is hashed as it stands. `prev` inside the next line says what the hash was when the next line
 //! was written; so a damaged line is named exactly, and what the next line claims is put into the tree in its
 //! place: if the following roots then hold, nothing else is damaged.
+//!
+//! The file is long because it is one pass, and its verdicts lean on each other.
 
 use super::disk;
 use super::entry::Entry;
