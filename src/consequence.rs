@@ -15,7 +15,7 @@ use crate::model::json::Object;
 use crate::model::{Finding, Severity, System};
 use crate::pipeline::Writer;
 use crate::trail::TrailError;
-use crate::trail::verify::{Outcome, Verdict};
+use crate::trail::verify::Outcome;
 use std::sync::Arc;
 
 /// Alerts owed at a time; beyond it findings and incidents are recorded and no further alert is owed.
@@ -181,7 +181,7 @@ impl Writer {
         if again && result.added.is_empty() && result.removed.is_empty() {
             return Ok(()); // Read again after a restart in the middle of the next one.
         }
-        self.trail.keep_grants(&digest, &result.rows_jsonl)?;
+        self.trail.keep_grants(&digest, &result.rows_jsonl, crate::clock::now())?;
         self.group.bodies.push("grants", |out| {
             let mut out = Object::members(out, dlp::mask);
             out.word("source", &result.source);
@@ -309,9 +309,7 @@ impl Writer {
     /// The daemon's own verification of the whole trail: an entry, a metric, and where the trail is not what
     /// was signed a critical incident, after whose alerts the daemon stops.
     pub fn verified(&mut self, outcome: &Outcome) -> Result<(), TrailError> {
-        // A group that was being written while the verifier read is no torn tail.
-        let intact = outcome.damage.is_empty()
-            && outcome.verdicts.iter().all(|v| matches!(v, Verdict::Ok | Verdict::Recovered | Verdict::Torn));
+        let intact = outcome.holds();
         self.begin()?;
         let index = self.next_index();
         self.group.bodies.push("verification", |out| {

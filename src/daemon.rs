@@ -239,7 +239,8 @@ fn remember(opened: &Opened, policies: &Policies) -> Result<State, Failure> {
         Some(cached) => cached,
         None => (0, State::new(policies).map_err(Failure::Runtime)?),
     };
-    read::each(opened.trail.folder(), from, opened.trail.next_index(), &mut |entry| state.apply(entry))?;
+    let trail = &opened.trail;
+    read::each(&**trail.disk(), trail.folder(), from, trail.next_index(), &mut |entry| state.apply(entry))?;
     Ok(state)
 }
 

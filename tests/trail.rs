@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use crmwarden::model::Time;
-use crmwarden::trail::disk::{Disk, DiskDir, DiskFile, RealDisk};
+use crmwarden::trail::disk::{Disk, DiskDir, DiskFile, Lock, RealDisk, Stat};
 use crmwarden::trail::entry::Bodies;
 use crmwarden::trail::recover::{Opened, open};
 use crmwarden::trail::verify::{Given, Outcome, Verdict, verify};
@@ -427,9 +427,28 @@ impl Disk for Dying {
         self.step()?;
         RealDisk.remove_dir(path)
     }
-    fn make_dir(&self, path: &Path, mode: u32) -> io::Result<()> {
+    fn make_dir(&self, path: &Path, mode: u32) -> io::Result<bool> {
         self.step()?;
         RealDisk.make_dir(path, mode)
+    }
+    fn overwrite(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.step()?;
+        RealDisk.overwrite(path, bytes)
+    }
+    fn read(&self, path: &Path, from: u64) -> io::Result<Box<dyn io::Read + Send>> {
+        RealDisk.read(path, from)
+    }
+    fn names(&self, dir: &Path) -> io::Result<Vec<String>> {
+        RealDisk.names(dir)
+    }
+    fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
+        RealDisk.stat(path)
+    }
+    fn lock(&self, path: &Path) -> io::Result<Result<Lock, String>> {
+        RealDisk.lock(path)
+    }
+    fn network(&self, path: &Path) -> io::Result<Option<&'static str>> {
+        RealDisk.network(path)
     }
     fn open_dir(&self, path: &Path) -> io::Result<Box<dyn DiskDir>> {
         RealDisk.open_dir(path)
@@ -533,7 +552,7 @@ fn modified_or_missing_grants_rows_are_noticed() {
     let mut opened = home.open().unwrap();
     let rows = b"{\"principal\":\"a\"}\n";
     let digest = crmwarden::model::digest::hex(&<sha2::Sha256 as sha2::Digest>::digest(rows));
-    opened.trail.keep_grants(&digest, rows).unwrap();
+    opened.trail.keep_grants(&digest, rows, NOW).unwrap();
     let mut bodies = Bodies::default();
     bodies.push("grants", |out| out.extend_from_slice(format!("\"digest\":\"{digest}\"").as_bytes()));
     opened.trail.commit(&bodies, &Cursors::new(), NOW).unwrap();

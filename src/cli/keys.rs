@@ -4,15 +4,14 @@ use super::{Cli, print};
 use crate::config::Config;
 use crate::error::Failure;
 use crate::model::Hash;
-use crate::trail::entry::Entry;
+use crate::trail::disk::RealDisk;
 use crate::trail::note::Verifier;
-use crate::trail::read::{Lines, Met, segments};
 use crate::trail::tree::leaf_hash;
 use crate::trail::trust::Trust;
 use crate::trail::verify::trail_folder;
+use crate::trail::{Genesis, generation, genesis_line};
 use base64::Engine as _;
 use clap::{Args, Subcommand, ValueEnum};
-use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
 /// Subcommands of `keys`.
@@ -85,25 +84,14 @@ fn pem(key: &Verifier) -> String {
     format!("-----BEGIN PUBLIC KEY-----\n{base64}\n-----END PUBLIC KEY-----\n")
 }
 
-/// Reads entry 0 of a trail.
+/// Reads entry 0 of a trail's newest generation.
 pub fn read(dir: &Path) -> Result<Public, Failure> {
-    #[derive(Deserialize)]
-    struct Genesis {
-        origin: String,
-        log: String,
-        epoch: String,
-        report: String,
-    }
-    let folder = trail_folder(dir).join("g1");
+    let trail = trail_folder(dir);
     let nothing = || Failure::Runtime(format!("there is no trail in {}", dir.display()));
-    let first = segments(&folder)?.into_iter().next().ok_or_else(nothing)?;
-    let mut lines = Lines::open(&first.path, 0)?;
-    if !matches!(lines.next_line(), Ok(Met::Line)) {
-        return Err(nothing());
-    }
-    let entry0: Hash = leaf_hash(lines.line());
-    let genesis = Entry::parse(lines.line()).and_then(|entry| serde_json::from_slice(&entry.object()).ok());
-    let Genesis { origin, log, epoch, report } = genesis.ok_or_else(nothing)?;
+    let number = generation::all(&RealDisk, &trail)?.pop().ok_or_else(nothing)?;
+    let line = genesis_line(&RealDisk, &trail.join(format!("g{number}")))?.ok_or_else(nothing)?;
+    let entry0: Hash = leaf_hash(&line);
+    let Genesis { origin, log, epoch, report, .. } = Genesis::of_line(&line).ok_or_else(nothing)?;
     let (Some(log), Some(epoch)) = (Verifier::parse(&log), Verifier::parse(&epoch)) else {
         return Err(nothing());
     };

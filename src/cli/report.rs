@@ -9,7 +9,7 @@ use crate::report::{Collector, Facts, Scope, TrailFacts, Verdict};
 use crate::trail::disk::{Disk, RealDisk, replace};
 use crate::trail::recover::open;
 use crate::trail::verify::{Given, verify};
-use crate::trail::{Bodies, Cursors, Keys, Paths, TrailError, disk, read};
+use crate::trail::{Bodies, Cursors, Keys, Paths, TrailError, disk, generation, read};
 use crate::{clock, control, daemon};
 use clap::Args;
 use std::path::PathBuf;
@@ -61,7 +61,8 @@ impl Report {
 
         let outcome = verify(&config.state, &Given::default(), &mut |_| ())?;
         let verdict = serde_json::to_value(&outcome).and_then(serde_json::from_value::<Verdict>);
-        let folder = paths.generation(1);
+        let newest = generation::newest(&RealDisk, &paths)?.unwrap_or(1);
+        let folder = paths.generation(newest);
         let note_path = folder.join("checkpoint");
         let note = disk::read_small(&note_path, crate::trail::note::NOTE_MAX as u64)
             .map_err(|error| TrailError::io("read", &note_path, error))?
@@ -69,7 +70,7 @@ impl Report {
         let public = read_public(&config.state)?;
         let scope = Scope { deployment: config.deployment.clone(), from, to, zone };
         let mut collector = Collector::new(scope, framework);
-        read::each(&folder, 0, outcome.size, &mut |entry| {
+        read::each(&RealDisk, &folder, 0, outcome.size, &mut |entry| {
             collector.line(entry.line);
             Ok(())
         })?;
@@ -86,7 +87,7 @@ impl Report {
                 verdict: verdict.unwrap_or_default(),
             },
         };
-        let keys = Keys::read(&config.keys)?;
+        let keys = Keys::read(&RealDisk, &config.keys)?;
         let (_, files) = collector.finish(facts, &keys.report);
         RealDisk
             .make_dir(&self.out, 0o750)

@@ -28,7 +28,7 @@ impl Scan {
     /// Scans; exit 1 when something was found.
     pub fn main(&self) -> Result<u8, Failure> {
         let key = match &self.key {
-            Some(path) => keys::read_symmetric(path, 0)?,
+            Some(path) => keys::read_symmetric(&crate::trail::disk::RealDisk, path, 0)?,
             None => Key::new(0, keys::random()?),
         };
         let mut found = false;

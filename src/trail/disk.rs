@@ -1,11 +1,11 @@
-//! The seam to the disk: everything that the trail writes goes through [`Disk`].
+//! The seam to the disk: everything that the trail writes and reads goes through [`Disk`].
 //!
-//! Two implementations: [`RealDisk`], and in tests one that stops at the n-th step. Guarantees asked of an
-//! implementation are stated at each method; errors are never retried by the caller.
+//! Two implementations: [`RealDisk`], and in tests a simulated disk that loses what was not synced.
+//! Guarantees asked of an implementation are stated at each method; errors are never retried by the caller.
 
 use rustix::fs::{FallocateFlags, FlockOperation};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -24,14 +24,66 @@ pub trait Disk: Send + Sync {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Removes a folder with all that is in it; one that is not there is fine.
     fn remove_dir(&self, path: &Path) -> io::Result<()>;
-    /// Makes a folder and its parents with these permission bits; one that is there is fine.
-    fn make_dir(&self, path: &Path, mode: u32) -> io::Result<()>;
+    /// Makes a folder and its parents with these permission bits; one that is there is fine. `true`: it was
+    /// made, and its name is durable only after a sync of the folder above.
+    fn make_dir(&self, path: &Path, mode: u32) -> io::Result<bool>;
+    /// Writes over the first bytes of an existing file, in place, and syncs: how a key is destroyed.
+    fn overwrite(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
+    /// Opens a file for reading from an offset on.
+    fn read(&self, path: &Path, from: u64) -> io::Result<Box<dyn Read + Send>>;
+    /// Names in a folder, sorted; a folder that is not there is empty.
+    fn names(&self, dir: &Path) -> io::Result<Vec<String>>;
+    /// What stands at a path, links not followed; `None` where there is nothing.
+    fn stat(&self, path: &Path) -> io::Result<Option<Stat>>;
+    /// Takes a lock that makes a trail one writer's; `Ok(Err(pid))` when another process holds it.
+    fn lock(&self, path: &Path) -> io::Result<Result<Lock, String>>;
+    /// The kind of a network file system, where the path is on one: locks and syncs do not mean there what
+    /// the trail needs.
+    fn network(&self, path: &Path) -> io::Result<Option<&'static str>>;
     /// Opens a folder, so that an error the kernel notes between now and [`DiskDir::sync`] is not lost.
     fn open_dir(&self, path: &Path) -> io::Result<Box<dyn DiskDir>>;
     /// Opens a folder and syncs it.
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         self.open_dir(path)?.sync()
     }
+    /// Whether anything stands at a path.
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        Ok(self.stat(path)?.is_some())
+    }
+    /// Length of a file; 0 where there is none.
+    fn length(&self, path: &Path) -> io::Result<u64> {
+        Ok(self.stat(path)?.map_or(0, |stat| stat.length))
+    }
+    /// Content of a file of at most `limit` bytes, `None` where there is none.
+    fn read_small(&self, path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
+        let file = match self.read(path, 0) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
+        let mut bytes = Vec::new();
+        file.take(limit + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > limit {
+            return Err(io::Error::other(format!("{} is larger than {limit} bytes", path.display())));
+        }
+        Ok(Some(bytes))
+    }
+}
+
+/// What stands at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Permission bits.
+    pub mode: u32,
+    /// A symbolic link.
+    pub symlink: bool,
+    /// A folder.
+    pub folder: bool,
+    /// Bytes.
+    pub length: u64,
+    /// Bytes that it occupies, reserved ones included.
+    pub allocated: u64,
+    /// When it was last written, seconds since the epoch.
+    pub modified: i64,
 }
 
 /// An open folder of a [`Disk`].
@@ -89,12 +141,56 @@ impl Disk for RealDisk {
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
         ignore_missing(fs::remove_dir_all(path))
     }
-    fn make_dir(&self, path: &Path, mode: u32) -> io::Result<()> {
+    fn make_dir(&self, path: &Path, mode: u32) -> io::Result<bool> {
         if path.is_dir() {
-            return Ok(());
+            return Ok(false);
         }
         fs::DirBuilder::new().recursive(true).mode(mode).create(path)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(mode))
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+        Ok(true)
+    }
+    fn overwrite(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).open(path)?;
+        file.write_all(bytes)?;
+        file.sync_data()
+    }
+    fn read(&self, path: &Path, from: u64) -> io::Result<Box<dyn Read + Send>> {
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::Start(from))?;
+        Ok(Box::new(file))
+    }
+    fn names(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let entries = match fs::read_dir(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other?,
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            names.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        names.sort();
+        Ok(names)
+    }
+    fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
+        let data = match fs::symlink_metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
+        let modified = data.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+        Ok(Some(Stat {
+            mode: data.permissions().mode() & 0o7777,
+            symlink: data.file_type().is_symlink(),
+            folder: data.is_dir(),
+            length: data.len(),
+            allocated: data.blocks() * 512,
+            modified: modified.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs() as i64),
+        }))
+    }
+    fn lock(&self, path: &Path) -> io::Result<Result<Lock, String>> {
+        lock(path)
+    }
+    fn network(&self, path: &Path) -> io::Result<Option<&'static str>> {
+        network_file_system(path)
     }
     fn open_dir(&self, path: &Path) -> io::Result<Box<dyn DiskDir>> {
         Ok(Box::new(RealDir(File::open(path)?)))
@@ -168,74 +264,53 @@ pub fn write_new(disk: &dyn Disk, path: &Path, bytes: &[u8], mode: u32) -> io::R
     file.sync()
 }
 
-/// Names in a folder, sorted; a folder that is not there is empty.
+/// [`Disk::names`] of the real disk, for the edges outside of the trail.
 pub fn names(dir: &Path) -> io::Result<Vec<String>> {
-    let entries = match fs::read_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        other => other?,
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        names.push(entry?.file_name().to_string_lossy().into_owned());
-    }
-    names.sort();
-    Ok(names)
+    RealDisk.names(dir)
 }
 
-/// Content of a file of at most `limit` bytes, `None` where there is none.
+/// [`Disk::read_small`] of the real disk, for the edges outside of the trail.
 pub fn read_small(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
-    let file = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        other => other?,
-    };
-    let mut bytes = Vec::new();
-    file.take(limit + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > limit {
-        return Err(io::Error::other(format!("{} is larger than {limit} bytes", path.display())));
-    }
-    Ok(Some(bytes))
+    RealDisk.read_small(path, limit)
 }
 
-/// Permission bits and whether it is a symlink; `None` where there is nothing.
-pub fn mode(path: &Path) -> io::Result<Option<(u32, bool)>> {
-    match fs::symlink_metadata(path) {
-        Ok(data) => Ok(Some((data.permissions().mode() & 0o7777, data.file_type().is_symlink()))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Bytes that a file occupies, reserved ones included.
-pub fn allocated(path: &Path) -> io::Result<u64> {
-    Ok(fs::metadata(path)?.blocks() * 512)
-}
-
-/// When a file was last written, seconds since the epoch.
-pub fn modified_seconds(path: &Path) -> io::Result<i64> {
-    let modified = fs::metadata(path)?.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-    Ok(modified.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs() as i64))
-}
-
-/// Opens a file for reading.
-pub fn reader(path: &Path) -> io::Result<File> {
-    File::open(path)
+/// Overwrites a secret, unlinks it and syncs its folder. What a flash translation layer or a journal still
+/// holds of it is beyond our reach, and the manual says so.
+pub fn destroy(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    let Some(stat) = disk.stat(path)? else { return Ok(()) };
+    disk.overwrite(path, &vec![0; stat.length as usize])?;
+    disk.remove(path)?;
+    disk.sync_dir(path.parent().unwrap_or(Path::new(".")))
 }
 
 /// The lock that makes a trail one writer's. Held until dropped.
-#[derive(Debug)]
 pub struct Lock {
-    _held: File,
+    /// Dropped with the lock: the real one's file, or whatever a simulated disk needs.
+    _held: Box<dyn std::any::Any + Send>,
+}
+
+impl Lock {
+    /// A lock that is held as long as this value lives.
+    pub fn holding(held: Box<dyn std::any::Any + Send>) -> Lock {
+        Lock { _held: held }
+    }
+}
+
+impl std::fmt::Debug for Lock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Lock")
+    }
 }
 
 /// Takes the lock; `Ok(Err(pid))` when another process holds it (its pid as it wrote it down).
-pub fn lock(path: &Path) -> io::Result<Result<Lock, String>> {
+fn lock(path: &Path) -> io::Result<Result<Lock, String>> {
     let mut file =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o640).open(path)?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {
             file.set_len(0)?;
             file.write_all(std::process::id().to_string().as_bytes())?;
-            Ok(Ok(Lock { _held: file }))
+            Ok(Ok(Lock::holding(Box::new(file))))
         }
         Err(rustix::io::Errno::WOULDBLOCK) => {
             let mut pid = String::new();
@@ -246,9 +321,7 @@ pub fn lock(path: &Path) -> io::Result<Result<Lock, String>> {
     }
 }
 
-/// The file system of a path, when it is a network file system: locks and syncs do not mean there what
-/// the trail needs.
-pub fn network_file_system(path: &Path) -> io::Result<Option<&'static str>> {
+fn network_file_system(path: &Path) -> io::Result<Option<&'static str>> {
     // Magic numbers from statfs(2).
     Ok(match rustix::fs::statfs(path)?.f_type as u64 & 0xffff_ffff {
         0x6969 => Some("NFS"),

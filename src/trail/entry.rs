@@ -104,6 +104,33 @@ impl Bodies {
     }
 }
 
+/// One part of an entry that was too large for a line.
+#[derive(serde::Deserialize)]
+pub struct Part {
+    /// From 1 on.
+    pub part: u64,
+    /// How many there are.
+    pub of: u64,
+    /// A piece of the members' text.
+    pub members: String,
+}
+
+impl Part {
+    /// Reads an entry's object where it is a part.
+    pub fn parse(object: &[u8]) -> Option<Part> {
+        object.starts_with(b"{\"part\":").then(|| serde_json::from_slice(object).ok())?
+    }
+
+    /// Adds the piece to those before; after the last one, the whole object.
+    pub fn join(&self, pieces: &mut String) -> Option<Vec<u8>> {
+        if self.part == 1 {
+            pieces.clear();
+        }
+        pieces.push_str(&self.members);
+        (self.part >= self.of).then(|| format!("{{{}}}", std::mem::take(pieces)).into_bytes())
+    }
+}
+
 /// Appends a line with its newline and returns its leaf hash.
 pub fn write_line(
     out: &mut Vec<u8>,

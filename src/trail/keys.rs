@@ -32,24 +32,25 @@ pub struct Keys {
 }
 
 /// Reads an Ed25519 key.
-pub fn read_signing(path: &Path) -> Result<SigningKey, TrailError> {
-    let pem = read_secret(path)?;
+pub fn read_signing(disk: &dyn Disk, path: &Path) -> Result<SigningKey, TrailError> {
+    let pem = read_secret(disk, path)?;
     SigningKey::from_pkcs8_pem(&pem).map_err(|_| {
         TrailError::setup(format!("{} is not an Ed25519 private key in PKCS#8 PEM", path.display()))
     })
 }
 
-fn read_secret(path: &Path) -> Result<Zeroizing<String>, TrailError> {
-    let bytes = disk::read_small(path, KEY_FILE_MAX).map_err(|error| TrailError::io("read", path, error))?;
+fn read_secret(disk: &dyn Disk, path: &Path) -> Result<Zeroizing<String>, TrailError> {
+    let bytes = disk.read_small(path, KEY_FILE_MAX).map_err(|error| TrailError::io("read", path, error))?;
     let bytes = Zeroizing::new(
         bytes.ok_or_else(|| TrailError::setup(format!("the key {} is missing", path.display())))?,
     );
-    if let Some((mode, _)) = disk::mode(path).map_err(|error| TrailError::io("read", path, error))?
-        && mode & 0o037 != 0
+    if let Some(stat) = disk.stat(path).map_err(|error| TrailError::io("read", path, error))?
+        && stat.mode & 0o037 != 0
     {
         return Err(TrailError::setup(format!(
-            "{} can be read by others (mode {mode:04o}); run: chmod 0600 {}",
+            "{} can be read by others (mode {:04o}); run: chmod 0600 {}",
             path.display(),
+            stat.mode,
             path.display()
         )));
     }
@@ -59,8 +60,8 @@ fn read_secret(path: &Path) -> Result<Zeroizing<String>, TrailError> {
 }
 
 /// Reads a 32-byte key of hexadecimal digits.
-pub fn read_symmetric(path: &Path, number: u32) -> Result<Key, TrailError> {
-    let text = read_secret(path)?;
+pub fn read_symmetric(disk: &dyn Disk, path: &Path, number: u32) -> Result<Key, TrailError> {
+    let text = read_secret(disk, path)?;
     let bytes = digest::parse_hex(text.trim().as_bytes()).map(Zeroizing::new);
     let secret: Option<[u8; 32]> = bytes.and_then(|bytes| bytes.as_slice().try_into().ok());
     match secret {
@@ -71,18 +72,18 @@ pub fn read_symmetric(path: &Path, number: u32) -> Result<Key, TrailError> {
 
 impl Keys {
     /// Reads all long-lived keys.
-    pub fn read(dir: &Path) -> Result<Keys, TrailError> {
+    pub fn read(disk: &dyn Disk, dir: &Path) -> Result<Keys, TrailError> {
         for name in FILES {
             let path = dir.join(name);
-            if disk::mode(&path).map_err(|error| TrailError::io("look at", &path, error))?.is_none() {
+            if !disk.exists(&path).map_err(|error| TrailError::io("look at", &path, error))? {
                 return Err(TrailError::refused(format!("the trail's key {} is missing", path.display())));
             }
         }
         Ok(Keys {
-            log: read_signing(&dir.join(FILES[0]))?,
-            report: read_signing(&dir.join(FILES[1]))?,
-            matching: read_symmetric(&dir.join(FILES[2]), 0)?,
-            fingerprint: read_symmetric(&dir.join(FILES[3]), 1)?,
+            log: read_signing(disk, &dir.join(FILES[0]))?,
+            report: read_signing(disk, &dir.join(FILES[1]))?,
+            matching: read_symmetric(disk, &dir.join(FILES[2]), 0)?,
+            fingerprint: read_symmetric(disk, &dir.join(FILES[3]), 1)?,
         })
     }
 }

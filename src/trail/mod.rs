@@ -49,13 +49,21 @@
 //! | quarantine | nothing: its digest stands in a `recovery` entry |
 //! | epoch key | with the log key: write history from now on, in this process's name |
 
+mod adopt;
+mod cache;
 pub mod create;
 pub mod disk;
 pub mod entry;
+pub mod epoch;
+pub mod generation;
 pub mod keys;
 pub mod note;
+pub mod pack;
+pub mod prune;
 pub mod read;
 pub mod recover;
+mod scan;
+mod tilefiles;
 pub mod tree;
 pub mod trust;
 pub mod verify;
@@ -65,6 +73,8 @@ pub use entry::{Bodies, Entry};
 pub use keys::Keys;
 pub use writer::{Committed, Cursors, Trail};
 
+use disk::Disk;
+use note::Verifier;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -178,6 +188,66 @@ impl Paths {
     pub fn cache(&self) -> PathBuf {
         self.state.join("cache")
     }
+    /// `trail/reserve`.
+    pub fn reserve(&self) -> PathBuf {
+        self.trail().join("reserve")
+    }
+    /// `grants/<digest>.jsonl.zst`.
+    pub fn grants(&self, digest: &str) -> PathBuf {
+        self.state.join("grants").join(format!("{digest}.jsonl.zst"))
+    }
+    /// `details/<20-digit index>.jsonl`, for the segment that begins at an index.
+    pub fn details(&self, segment: u64) -> PathBuf {
+        self.state.join("details").join(segment_name(segment))
+    }
+}
+
+/// What entry 0 says. Members that a reader does not need are left out.
+#[derive(Clone, Debug, serde::Deserialize)]
+pub struct Genesis {
+    /// Format version.
+    pub v: u64,
+    /// The trail's origin.
+    pub origin: String,
+    /// Vkey of the log key.
+    pub log: String,
+    /// Vkey of the first epoch's key.
+    pub epoch: String,
+    /// The report key as OpenSSH writes it.
+    #[serde(default)]
+    pub report: String,
+    /// `plain` or `erasable`.
+    #[serde(default)]
+    pub privacy: String,
+    /// Later generations: what they continue.
+    pub previous: Option<generation::Previous>,
+}
+
+impl Genesis {
+    /// Reads the line of entry 0.
+    pub fn of_line(line: &[u8]) -> Option<Genesis> {
+        let entry = Entry::parse(line).filter(|entry| entry.kind == "genesis" && entry.index == 0)?;
+        serde_json::from_slice(&entry.object()).ok()
+    }
+}
+
+/// The line of entry 0 of a generation: from its first segment, or from what pruning kept.
+pub fn genesis_line(disk: &dyn Disk, folder: &Path) -> Result<Option<Vec<u8>>, TrailError> {
+    let Some(file) = read::segments(disk, folder)?.into_iter().next() else { return Ok(None) };
+    if file.first > 0 {
+        return Ok(prune::Kept::read(disk, folder)?.map(|kept| kept.genesis));
+    }
+    let mut lines = read::Lines::open(disk, &file, 0)?;
+    let met = lines.next_line().map_err(|error| TrailError::io("read", &file.path, error))?;
+    Ok((met == read::Met::Line).then(|| lines.line().to_vec()))
+}
+
+/// The key of the first epoch.
+fn first_epoch(disk: &dyn Disk, folder: &Path) -> Result<Verifier, TrailError> {
+    let line = genesis_line(disk, folder)?.unwrap_or_default();
+    Genesis::of_line(&line).and_then(|genesis| Verifier::parse(&genesis.epoch)).ok_or_else(|| {
+        TrailError::refused(format!("{} has no entry 0 that names its keys", folder.display()))
+    })
 }
 
 /// The origin of a deployment's generation.

@@ -92,6 +92,10 @@ impl NoteSigner {
     pub fn verifier(&self) -> Verifier {
         Verifier { name: self.name.clone(), key: self.key.verifying_key() }
     }
+    /// The private key.
+    pub(super) fn key(&self) -> &SigningKey {
+        &self.key
+    }
     /// A bare signature.
     pub fn sign(&self, message: &[u8]) -> [u8; 64] {
         self.key.sign(message).to_bytes()
@@ -163,6 +167,12 @@ pub fn open<'a>(note: &'a str, required: &[&Verifier]) -> Result<&'a str, NoteEr
         Some(place) => Err(NoteError::Unsigned(required[place].name.clone())),
         None => Ok(text),
     }
+}
+
+/// Names of the keys that a note says signed it, in their order. Nothing is checked.
+pub fn signers(note: &str) -> impl Iterator<Item = &str> {
+    let signatures = note.rfind("\n\n").map_or("", |split| &note[split + 2..]);
+    signatures.lines().filter_map(|line| line.strip_prefix("\u{2014} ")?.split(' ').next())
 }
 
 fn parse_signature(line: &str) -> Result<(&str, Vec<u8>), NoteError> {

@@ -2,20 +2,24 @@
 
 use super::disk::{self, Disk, DiskDir, DiskFile};
 use super::entry::{self, Bodies, CommitLine};
+use super::epoch::{self, Epochs};
 use super::note::{self, Checkpoint, NoteSigner};
+use super::tilefiles::{Fresh, Tiles};
 use super::tree::{Frontier, leaf_hash};
 use super::{Paths, RESERVE, SEGMENT_MAX, SEGMENT_ROOM, SEGMENT_SECONDS, TrailError, VERSION, segment_name};
 use crate::model::{Hash, Time};
 use serde_json::value::RawValue;
-use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 /// Positions: source → stream → the source's own JSON. `false` means that the stream is gone.
 pub type Cursors = BTreeMap<String, BTreeMap<String, Box<RawValue>>>;
 
-/// Space that a group needs besides its own bytes: the checkpoint, names, tiles' rounding.
+/// Space that a group needs besides its own bytes: names, tiles' rounding.
 const MARGIN: u64 = 64 * 1024;
+/// Space that is reserved for the next checkpoint before a group is begun.
+const NOTE_ROOM: u64 = 4096;
 
 /// What a commit did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,23 +35,32 @@ pub struct Committed {
 /// The open trail. One thread owns it.
 pub struct Trail {
     pub(super) disk: Arc<dyn Disk>,
+    pub(super) paths: Paths,
     pub(super) folder: PathBuf,
-    pub(super) reserve: PathBuf,
     pub(super) folder_handle: Box<dyn DiskDir>,
     pub(super) origin: String,
     pub(super) generation: u32,
     pub(super) log: NoteSigner,
     pub(super) epoch: NoteSigner,
+    pub(super) epochs: Epochs,
     pub(super) segment: Segment,
     /// Bytes of all segments before the open one.
     pub(super) sealed: u64,
     pub(super) head: Head,
-    pub(super) tiles: Tiles,
+    /// `None`: the files below a pruned minimum are gone; proofs are made from segments then.
+    pub(super) tiles: Option<Tiles>,
+    pub(super) fresh: Fresh,
     pub(super) signed: Checkpoint,
     pub(super) signed_note: String,
+    /// The file of the next checkpoint, with its space reserved.
+    pub(super) next_note: Option<Box<dyn DiskFile>>,
     pub(super) cursors: Cursors,
     pub(super) older: VecDeque<(i64, u64)>,
-    pub(super) recovered: std::collections::BTreeSet<String>,
+    pub(super) recovered: BTreeSet<String>,
+    pub(super) holds: BTreeSet<String>,
+    pub(super) minimum: u64,
+    /// Held while sealed segments are replaced or removed: compression runs beside the writer.
+    pub(super) housekeeping: Arc<Mutex<()>>,
     pub(super) buffer: Vec<u8>,
     pub(super) read_back: Vec<u8>,
     pub(super) leaves: Vec<(usize, Hash)>,
@@ -56,6 +69,7 @@ pub struct Trail {
 
 /// The open segment.
 pub(super) struct Segment {
+    pub first: u64,
     pub path: PathBuf,
     pub file: Box<dyn DiskFile>,
     pub length: u64,
@@ -74,29 +88,6 @@ pub(super) struct Head {
 impl Head {
     pub fn start() -> Head {
         Head { frontier: Frontier::default(), prev: Hash::default(), time: Time::from_micros(i64::MIN) }
-    }
-}
-
-/// The tile files, appended to in step with the segments.
-#[derive(Default)]
-pub(super) struct Tiles {
-    pub folder: PathBuf,
-    pub files: Vec<Box<dyn DiskFile>>,
-}
-
-impl Tiles {
-    /// Appends hashes to the file of a level.
-    fn append(&mut self, disk: &dyn Disk, level: usize, bytes: &[u8]) -> Result<(), TrailError> {
-        let path = self.folder.join(level.to_string());
-        let failed = |error| TrailError::io("write", &path, error);
-        if level == self.files.len() {
-            disk.remove(&path).map_err(failed)?;
-            self.files.push(disk.create(&path, 0o640).map_err(failed)?);
-        }
-        match self.files.get_mut(level) {
-            Some(file) => file.append(bytes).map_err(failed),
-            None => Err(failed(std::io::Error::other("a tile level is missing"))),
-        }
     }
 }
 
@@ -122,7 +113,7 @@ impl Trail {
         &self.cursors
     }
     /// The generation's folder.
-    pub fn folder(&self) -> &std::path::Path {
+    pub fn folder(&self) -> &Path {
         &self.folder
     }
     /// Bytes of all segments.
@@ -136,6 +127,30 @@ impl Trail {
     /// Vkeys of the log and the epoch.
     pub fn vkeys(&self) -> (String, String) {
         (self.log.verifier().vkey(), self.epoch.verifier().vkey())
+    }
+    /// Number of the epoch in force.
+    pub fn epoch(&self) -> u32 {
+        self.epochs.number
+    }
+    /// Names of the legal holds in force.
+    pub fn holds(&self) -> &BTreeSet<String> {
+        &self.holds
+    }
+    /// Index of the oldest entry that was not pruned.
+    pub fn minimum(&self) -> u64 {
+        self.minimum
+    }
+    /// First index of the open segment.
+    pub fn segment_first(&self) -> u64 {
+        self.segment.first
+    }
+    /// The seam that this trail writes through.
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+    /// The lock of compression and pruning.
+    pub fn housekeeping(&self) -> Arc<Mutex<()>> {
+        Arc::clone(&self.housekeeping)
     }
 
     /// Starts a new segment where this one is long or old enough. Call it before a group is begun whose
@@ -169,7 +184,7 @@ impl Trail {
         Ok(Committed { first, commit: self.head.frontier.size() - 1, bytes })
     }
 
-    fn stop_if_poisoned(&self) -> Result<(), TrailError> {
+    pub(super) fn stop_if_poisoned(&self) -> Result<(), TrailError> {
         match self.poisoned {
             false => Ok(()),
             true => Err(TrailError::io(
@@ -208,13 +223,24 @@ impl Trail {
         Ok(())
     }
 
+    /// Space for the group, its tile hashes and the checkpoint: without it no group is begun.
     fn allocate(&mut self) -> std::io::Result<()> {
         self.segment.file.allocate(self.segment.length, self.buffer.len() as u64 + MARGIN)?;
-        if let Some(file) = self.tiles.files.first_mut() {
-            let length = file.length()?;
-            file.allocate(length, 32 * self.leaves.len() as u64)?;
+        if let Some(tiles) = &mut self.tiles {
+            tiles.allocate(self.leaves.len())?;
+        }
+        if self.next_note.is_none() {
+            self.next_note = Some(self.new_note()?);
         }
         Ok(())
+    }
+
+    fn new_note(&self) -> std::io::Result<Box<dyn DiskFile>> {
+        let temporary = self.folder.join("checkpoint.tmp");
+        self.disk.remove(&temporary)?;
+        let mut file = self.disk.create(&temporary, 0o640)?;
+        file.allocate(0, NOTE_ROOM)?;
+        Ok(file)
     }
 
     fn write_and_read_back(&mut self) -> Result<(), TrailError> {
@@ -247,22 +273,19 @@ impl Trail {
 
     /// Moves the head over the written group and appends its hashes to the tile files.
     fn advance(&mut self, now: Time) -> Result<(), TrailError> {
-        let mut hashes: Vec<Vec<u8>> = Vec::new();
         for (_, leaf) in &self.leaves {
-            self.head.frontier.push(*leaf, &mut |level, _, hash| {
-                let level = level as usize;
-                if hashes.len() <= level {
-                    hashes.resize(level + 1, Vec::new());
-                }
-                hashes[level].extend_from_slice(&hash.0);
-            });
+            self.fresh.push(&mut self.head.frontier, *leaf);
             self.head.prev = *leaf;
         }
         self.head.time = now;
-        for (level, bytes) in hashes.iter().enumerate().filter(|(_, bytes)| !bytes.is_empty()) {
-            self.tiles.append(&*self.disk, level, bytes)?;
+        self.epochs.last = self.epochs.key.clone();
+        match &mut self.tiles {
+            Some(tiles) => tiles.append(&*self.disk, &mut self.fresh),
+            None => {
+                self.fresh = Fresh::default();
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     /// Signs the whole trail and makes the checkpoint durable. Then everything written is acknowledged.
@@ -293,30 +316,48 @@ impl Trail {
             self.disk.link(&path, &older).map_err(failed)?;
             self.older.push_back((now.seconds(), self.signed.size));
         }
-        let temporary = self.folder.join("checkpoint.tmp");
-        self.disk.remove(&temporary).map_err(failed)?;
-        let mut file = self.disk.create(&temporary, 0o640).map_err(failed)?;
+        let mut file = match self.next_note.take() {
+            Some(file) => file,
+            None => self.new_note().map_err(failed)?,
+        };
         file.append(note.as_bytes()).map_err(failed)?;
         file.sync().map_err(failed)?;
-        self.disk.rename(&temporary, &path).map_err(failed)?;
+        self.disk.rename(&self.folder.join("checkpoint.tmp"), &path).map_err(failed)?;
         self.folder_handle.sync().map_err(failed)?;
         self.thin_older(now).map_err(failed)
     }
 
-    /// Of the older checkpoints, all of the last hour stay, then the first of every hour.
+    /// Of the older checkpoints, all of the last hour stay, then one an hour, and besides each epoch's last
+    /// and all that something off this host vouches for.
     fn thin_older(&mut self, now: Time) -> std::io::Result<()> {
         while let Some(&(written, size)) = self.older.front() {
             if written > now.seconds() - 3600 {
                 break;
             }
             self.older.pop_front();
-            let same_hour = self.older.front().is_some_and(|(next, _)| next / 3600 == written / 3600);
-            if same_hour {
-                // The last of an hour stays: it covers the others.
-                self.disk.remove(&self.folder.join("checkpoints").join(format!("{size:020}")))?;
+            let Some((next, newer)) = self.older.front().copied() else { continue };
+            // The last of an hour stays: it covers the others.
+            if next / 3600 == written / 3600 && !self.stays(size, newer)? {
+                self.disk.remove(&self.older_note(size))?;
             }
         }
         Ok(())
+    }
+
+    fn older_note(&self, size: u64) -> PathBuf {
+        self.folder.join("checkpoints").join(format!("{size:020}"))
+    }
+
+    fn stays(&self, size: u64, newer: u64) -> std::io::Result<bool> {
+        let read = |size| -> std::io::Result<String> {
+            let bytes = self.disk.read_small(&self.older_note(size), note::NOTE_MAX as u64)?;
+            Ok(String::from_utf8(bytes.unwrap_or_default()).unwrap_or_default())
+        };
+        let note = read(size)?;
+        let signers = |note: &str| -> Vec<String> { note::signers(note).map(str::to_owned).collect() };
+        let (own, next) = (signers(&note), signers(&read(newer)?));
+        let stamped = self.disk.exists(&self.older_note(size).with_extension("stamped"))?;
+        Ok(own.len() > 2 || stamped || own.get(1) != next.get(1))
     }
 
     /// Starts a new segment with a group of its own that repeats all positions.
@@ -331,16 +372,44 @@ impl Trail {
         let file = self.disk.create(&path, 0o640).map_err(failed)?;
         folder.sync().map_err(failed)?;
         self.sealed += self.segment.length;
-        self.segment = Segment { path, file, length: 0, since: now };
+        self.segment = Segment { first, path, file, length: 0, since: now };
         let bodies = segment_bodies(self.generation, &self.cursors)?;
         self.poisoned = false;
         self.commit(&bodies, &Cursors::new(), now)?;
         Ok(())
     }
 
+    /// Whether the epoch has lasted long enough. The change itself is [`Trail::change_epoch`].
+    pub fn is_epoch_due(&self, now: Time) -> bool {
+        self.epochs.is_due(self.head.frontier.size(), now)
+    }
+
+    /// Changes the epoch key, in the steps of the module doc of [`super::epoch`]. What was committed before
+    /// is signed with it.
+    pub fn change_epoch(&mut self, now: Time) -> Result<(), TrailError> {
+        self.stop_if_poisoned()?;
+        self.make_room(now)?;
+        let number = self.epochs.number + 1;
+        let new = match epoch::make(&*self.disk, &self.paths, &self.origin, number) {
+            Err(TrailError::Io { source, .. }) if is_full(&source) => return Err(self.last_words(now)),
+            other => other?,
+        };
+        let index = self.next_index();
+        let members = epoch::change_members(&self.origin, index, number, &new.verifier(), &self.epoch);
+        let mut bodies = Bodies::default();
+        bodies.push("key.epoch", |out| out.extend_from_slice(&members));
+        self.commit(&bodies, &Cursors::new(), now)?;
+        self.checkpoint(now)?;
+        let (old, now) = (self.epochs.number, self.head.time);
+        let last = self.epochs.last.clone();
+        self.epochs = Epochs::resumed(number, new.verifier(), last, index, now);
+        self.epoch = new;
+        epoch::destroy(&*self.disk, &self.paths, old).inspect_err(|_| self.poisoned = true)
+    }
+
     /// The disk is full: give the reserve up, say so, sign it.
-    fn last_words(&mut self, now: Time) -> TrailError {
-        let spoken = self.disk.remove(&self.reserve).is_ok() && {
+    pub(super) fn last_words(&mut self, now: Time) -> TrailError {
+        let spoken = self.disk.remove(&self.paths.reserve()).is_ok() && {
             let mut bodies = Bodies::default();
             bodies.push("disk_full", |_| ());
             bodies.push("stop", |out| out.extend_from_slice(b"\"reason\":\"disk_full\""));
@@ -360,50 +429,29 @@ impl Trail {
         }
     }
 
-    /// Writes the cache of projections and commits its digest. The trail adds what it needs itself to
-    /// resume from here (see [`super::recover`]).
-    pub fn write_cache(&mut self, body: &[u8], now: Time) -> Result<(), TrailError> {
-        let header = super::recover::CacheHeader::of(self);
-        let bytes = header.with_body(body)?;
-        let digest = super::recover::cache_digest(&bytes);
-        let path = self.folder.join("../../cache");
-        match disk::replace(&*self.disk, &path, &bytes, 0o640) {
-            // The cache saves time only: without space for it the next start reads more.
-            Err(error) if is_full(&error) => {
-                let unfinished = path.with_extension("tmp");
-                return self.disk.remove(&unfinished).map_err(|e| TrailError::io("remove", &unfinished, e));
-            }
-            other => other.map_err(|error| TrailError::io("write", &path, error))?,
-        }
-        let mut bodies = Bodies::default();
-        bodies.push("state_cache", |out| {
-            let text = format!(
-                "\"version\":{VERSION},\"size\":{},\"bytes\":{},\"digest\":\"{digest}\"",
-                self.head.frontier.size(),
-                bytes.len()
-            );
-            out.extend_from_slice(text.as_bytes());
-        });
-        self.commit(&bodies, &Cursors::new(), now)?;
-        Ok(())
-    }
-
     /// Keeps the rows of a grants snapshot under their digest, compressed, beside the trail.
-    pub fn keep_grants(&self, digest: &str, rows: &[u8]) -> Result<(), TrailError> {
-        let folder = self.folder.join("../../grants");
-        let path = folder.join(format!("{digest}.jsonl.zst"));
-        let failed = |error| TrailError::io("keep the grants in", &path, error);
-        self.disk.make_dir(&folder, 0o750).map_err(failed)?;
-        let bytes = zstd::bulk::compress(rows, 3).map_err(failed)?;
-        disk::replace(&*self.disk, &path, &bytes, 0o640).map_err(failed)
+    pub fn keep_grants(&mut self, digest: &str, rows: &[u8], now: Time) -> Result<(), TrailError> {
+        self.stop_if_poisoned()?;
+        let path = self.paths.grants(digest);
+        let kept = zstd::bulk::compress(rows, 3).and_then(|bytes| {
+            let folder = self.paths.state.join("grants");
+            if self.disk.make_dir(&folder, 0o750)? {
+                self.disk.sync_dir(&self.paths.state)?;
+            }
+            disk::replace(&*self.disk, &path, &bytes, 0o640)
+        });
+        match kept {
+            Err(error) if is_full(&error) => Err(self.last_words(now)),
+            other => other.map_err(|error| TrailError::io("keep the grants in", &path, error)),
+        }
     }
 
     /// Rebuilds the reserve where it was given up. Fails when there is no space for it.
     pub(super) fn make_reserve(disk: &dyn Disk, paths: &Paths) -> Result<(), TrailError> {
-        let path = paths.trail().join("reserve");
+        let path = paths.reserve();
         let failed = |error| TrailError::io("make the reserve", &path, error);
-        if disk::mode(&path).map_err(failed)?.is_some() {
-            if disk::allocated(&path).map_err(failed)? >= RESERVE {
+        if let Some(stat) = disk.stat(&path).map_err(failed)? {
+            if stat.allocated >= RESERVE {
                 return Ok(());
             }
             disk.remove(&path).map_err(failed)?;
@@ -446,6 +494,7 @@ pub(super) fn merge(all: &mut Cursors, moved: &Cursors) {
     }
 }
 
-fn is_full(error: &std::io::Error) -> bool {
+/// Whether an error says that there is no space.
+pub(super) fn is_full(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
 }
