@@ -114,6 +114,20 @@ impl Trail {
     /// from here. The tile files are synced before: below the cache's size they are not hashed again.
     pub fn write_cache(&mut self, body: &[u8], now: Time) -> Result<(), TrailError> {
         self.stop_if_poisoned()?;
+        let written = self.replace_cache(body);
+        let Some((size, length, digest)) = self.guard(written)? else { return Ok(()) };
+        let mut bodies = Bodies::default();
+        bodies.push("state_cache", |out| {
+            let text =
+                format!("\"version\":{VERSION},\"size\":{size},\"bytes\":{length},\"digest\":\"{digest}\"");
+            out.extend_from_slice(text.as_bytes());
+        });
+        self.commit(&bodies, &Cursors::new(), now)?;
+        Ok(())
+    }
+
+    /// Size, length and digest of the new file; `None` where there is no space for it.
+    fn replace_cache(&mut self, body: &[u8]) -> Result<Option<(u64, usize, Hash)>, TrailError> {
         if let Some(tiles) = &mut self.tiles {
             tiles.sync(&*self.disk)?;
         }
@@ -127,19 +141,11 @@ impl Trail {
             // The cache saves time only: without space for it the next start reads more.
             Err(error) if is_full(&error) => {
                 let unfinished = path.with_extension("tmp");
-                return self.disk.remove(&unfinished).map_err(|e| TrailError::io("remove", &unfinished, e));
+                self.disk.remove(&unfinished).map_err(|e| TrailError::io("remove", &unfinished, e))?;
+                return Ok(None);
             }
             other => other.map_err(|error| TrailError::io("write", &path, error))?,
         }
-        let size = self.head.frontier.size();
-        let mut bodies = Bodies::default();
-        bodies.push("state_cache", |out| {
-            let length = bytes.len();
-            let text =
-                format!("\"version\":{VERSION},\"size\":{size},\"bytes\":{length},\"digest\":\"{digest}\"");
-            out.extend_from_slice(text.as_bytes());
-        });
-        self.commit(&bodies, &Cursors::new(), now)?;
-        Ok(())
+        Ok(Some((self.head.frontier.size(), bytes.len(), digest)))
     }
 }

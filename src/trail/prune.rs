@@ -6,8 +6,8 @@
 //!
 //! ```text
 //! {…,"kind":"prune","from":<old minimum>,"to":<new minimum>,"root":"<hex>","frontier":["<hex>",…],
-//!  "prev":"<leaf hash of entry to−1>","reason":"…","approver":"…"}
-//! g<n>/pruned.jsonl    line 1: {"minimum":<to>,"frontier":[…],"prev":"…"}; then, as they stood in the
+//!  "last":"<leaf hash of entry to−1>","reason":"…","requester":"…","approver":"…"}
+//! g<n>/pruned.jsonl    line 1: {"minimum":<to>,"frontier":[…],"last":"…"}; then, as they stood in the
 //!                      segments, the lines of genesis and of all key.epoch entries below the minimum
 //! ```
 //!
@@ -56,7 +56,7 @@ pub struct Kept {
 struct Head {
     minimum: u64,
     frontier: Vec<String>,
-    prev: String,
+    last: String,
 }
 
 /// The members of a `prune` entry that a reader needs.
@@ -93,7 +93,7 @@ impl Kept {
         let hashes: Option<Vec<Hash>> = head.frontier.iter().map(|text| Hash::parse(text)).collect();
         let frontier = hashes.and_then(|hashes| Frontier::from_parts(head.minimum, hashes));
         let frontier = frontier.ok_or("the frontier does not fit the minimum")?;
-        let prev = Hash::parse(&head.prev).ok_or("`prev` is no hash")?;
+        let prev = Hash::parse(&head.last).ok_or("`last` is no hash")?;
         let lines: Vec<Vec<u8>> = lines.map(<[u8]>::to_vec).collect();
         let genesis = lines.first().cloned().ok_or("entry 0 is missing")?;
         let (origin, first) = Genesis::of_line(&genesis)
@@ -123,7 +123,7 @@ impl Kept {
         let head = Head {
             minimum: self.frontier.size(),
             frontier: self.frontier.hashes().iter().map(Hash::hex).collect(),
-            prev: self.prev.hex(),
+            last: self.prev.hex(),
         };
         let mut bytes = serde_json::to_vec(&head)
             .map_err(|error| TrailError::setup(format!("cannot write what pruning keeps: {error}")))?;
@@ -244,19 +244,23 @@ impl Trail {
             out.uint("to", to);
             out.word("root", &kept.frontier.root().hex());
             out.list("frontier", kept.frontier.hashes().iter().map(Hash::hex));
-            out.word("prev", &kept.prev.hex());
+            out.word("last", &kept.prev.hex());
             approval.write(&mut out);
         });
         self.commit(&bodies, &Cursors::new(), now)?;
         self.checkpoint(now)?;
         self.minimum = to;
+        // Their segments gone, tile hashes cannot be made again.
+        let synced = self.tiles.as_mut().map_or(Ok(()), |tiles| tiles.sync(&*self.disk));
+        self.guard(synced)?;
         let housekeeping = self.housekeeping();
         let _quiet = housekeeping.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let bytes = kept.write()?;
         let target = path(&self.folder);
-        disk::replace(&*self.disk, &target, &bytes, 0o640)
-            .map_err(|error| TrailError::io("write", &target, error))?;
-        self.sealed -= finish(&*self.disk, &self.paths, &self.folder, to)?;
+        let gone = disk::replace(&*self.disk, &target, &bytes, 0o640)
+            .map_err(|error| TrailError::io("write", &target, error))
+            .and_then(|()| finish(&*self.disk, &self.paths, &self.folder, to));
+        self.sealed = self.sealed.saturating_sub(self.guard(gone)?);
         Ok(())
     }
 
@@ -317,9 +321,10 @@ fn finish(disk: &dyn Disk, paths: &Paths, folder: &Path, to: u64) -> Result<u64,
         bytes += disk.length(&file.path).map_err(failed)?;
         let details = paths.details(file.first);
         disk.remove(&details).map_err(|error| TrailError::io("remove", &details, error))?;
-        // Both forms, where a compression was interrupted.
+        // All forms, where a compression was interrupted.
         let plain = folder.join("segments").join(super::segment_name(file.first));
-        for path in [plain.with_extension("jsonl.zst"), plain] {
+        let packed = plain.with_extension("jsonl.zst");
+        for path in [plain.with_extension("jsonl.zst.tmp"), packed, plain] {
             disk.remove(&path).map_err(failed)?;
         }
     }

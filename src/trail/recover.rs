@@ -193,16 +193,14 @@ impl<'a> Recovery<'a> {
         if let Some(cached) = cache::read(disk, self.paths, &self.origin) {
             let mut scan = cached.scan;
             let size = scan.head.frontier.size();
-            let tiles = match size <= self.signed.size {
-                true => Tiles::resume(disk, &self.folder, size)?,
-                false => None,
-            };
-            let counts = tiles.is_some()
+            let counts = size <= self.signed.size
                 && scan
                     .to_signed(disk, &self.files, &self.signed, Some(&cached.digest), &mut None)
                     .unwrap_or(false);
-            if counts {
-                return Ok((scan, tiles, Some((size, cached.body))));
+            if let Some(tiles) =
+                counts.then(|| Tiles::resume(disk, &self.folder, size)).transpose()?.flatten()
+            {
+                return Ok((scan, Some(tiles), Some((size, cached.body))));
             }
         }
         let mut scan = Scan::start(Epochs::first(self.first.clone()), self.kept.as_ref());
@@ -212,9 +210,13 @@ impl<'a> Recovery<'a> {
             minimum => Tiles::resume(disk, &self.folder, minimum)?,
         };
         scan.to_signed(disk, &self.files, &self.signed, None, &mut tiles)?;
-        if let Some(tiles) = tiles.as_mut().filter(|_| scan.minimum == 0) {
-            tiles.append(disk, &mut scan.fresh)?;
-            tiles.replace_old(disk, &self.folder)?;
+        match &mut tiles {
+            Some(tiles) if self.kept.is_none() => {
+                tiles.append(disk, &mut scan.fresh)?;
+                tiles.replace_old(disk, &self.folder)?;
+            }
+            Some(_) => {}
+            None => Tiles::discard(disk, &self.folder)?,
         }
         Ok((scan, tiles, None))
     }
@@ -228,10 +230,10 @@ impl<'a> Recovery<'a> {
     }
 
     fn continue_tiles(&self, scan: &mut Scan, tiles: &mut Option<Tiles>) -> Result<(), TrailError> {
-        match tiles {
-            Some(tiles) => tiles.append(&**self.disk, &mut scan.fresh),
-            None => Ok(()),
-        }
+        let Some(tiles) = tiles else { return Ok(()) };
+        tiles.append(&**self.disk, &mut scan.fresh)?;
+        // A cache that an adopted group names counts from the next checkpoint on, and then they are believed.
+        tiles.sync(&**self.disk)
     }
 
     fn assemble(&mut self, scan: Scan, tiles: Option<Tiles>, epoch: NoteSigner) -> Result<Trail, TrailError> {

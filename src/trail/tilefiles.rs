@@ -75,14 +75,22 @@ impl Tiles {
         Ok(tiles)
     }
 
-    /// The new files take the place of the old. A crash in between leaves none, and the next start hashes.
+    /// The new files, made durable, take the place of the old: an older cache of projections may count again,
+    /// and then they are believed. A crash in between leaves none, and the next start hashes.
     pub fn replace_old(&mut self, disk: &dyn Disk, folder: &Path) -> Result<(), TrailError> {
         let place = folder.join("tree");
+        self.sync(disk)?;
         let failed = |error| TrailError::io("replace", &place, error);
         disk.remove_dir(&place).map_err(failed)?;
         disk.rename(&self.folder, &place).map_err(failed)?;
         self.folder = place;
         Ok(())
+    }
+
+    /// Files that cannot be continued go: half a cache would only mislead.
+    pub fn discard(disk: &dyn Disk, folder: &Path) -> Result<(), TrailError> {
+        let place = folder.join("tree");
+        disk.remove_dir(&place).map_err(|error| TrailError::io("remove", &place, error))
     }
 
     fn path(&self, level: usize) -> PathBuf {

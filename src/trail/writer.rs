@@ -172,7 +172,10 @@ impl Trail {
         self.build(bodies, moved, now)?;
         match self.allocate() {
             Err(error) if is_full(&error) => return Err(self.last_words(now)),
-            other => other.map_err(|error| TrailError::io("reserve space for", &self.segment.path, error))?,
+            other => {
+                let path = self.segment.path.clone();
+                self.guard(other.map_err(|error| TrailError::io("reserve space for", &path, error)))?;
+            }
         }
         self.poisoned = true; // From here on only success clears it.
         let first = self.head.frontier.size();
@@ -182,6 +185,12 @@ impl Trail {
         merge(&mut self.cursors, moved);
         self.poisoned = false;
         Ok(Committed { first, commit: self.head.frontier.size() - 1, bytes })
+    }
+
+    /// Passes a result on; after a failed read, write or sync this process writes no more.
+    pub(super) fn guard<T>(&mut self, result: Result<T, TrailError>) -> Result<T, TrailError> {
+        self.poisoned |= matches!(result, Err(TrailError::Io { .. } | TrailError::DiskFull));
+        result
     }
 
     pub(super) fn stop_if_poisoned(&self) -> Result<(), TrailError> {
@@ -392,7 +401,7 @@ impl Trail {
         let number = self.epochs.number + 1;
         let new = match epoch::make(&*self.disk, &self.paths, &self.origin, number) {
             Err(TrailError::Io { source, .. }) if is_full(&source) => return Err(self.last_words(now)),
-            other => other?,
+            other => self.guard(other)?,
         };
         let index = self.next_index();
         let members = epoch::change_members(&self.origin, index, number, &new.verifier(), &self.epoch);
@@ -404,7 +413,8 @@ impl Trail {
         let last = self.epochs.last.clone();
         self.epochs = Epochs::resumed(number, new.verifier(), last, index, now);
         self.epoch = new;
-        epoch::destroy(&*self.disk, &self.paths, old).inspect_err(|_| self.poisoned = true)
+        let destroyed = epoch::destroy(&*self.disk, &self.paths, old);
+        self.guard(destroyed)
     }
 
     /// The disk is full: give the reserve up, say so, sign it.
@@ -442,7 +452,7 @@ impl Trail {
         });
         match kept {
             Err(error) if is_full(&error) => Err(self.last_words(now)),
-            other => other.map_err(|error| TrailError::io("keep the grants in", &path, error)),
+            other => self.guard(other.map_err(|error| TrailError::io("keep the grants in", &path, error))),
         }
     }
 

@@ -237,6 +237,7 @@ impl<'a> Run<'a> {
         let same_start = kept.epochs_from(&epochs.key);
         self.chain.frontier = kept.frontier.clone();
         self.chain.good = kept.frontier.clone();
+        self.roots.insert(kept.frontier.size(), (kept.frontier.root(), None));
         match same_start {
             Some(epochs) => self.epochs = Some(epochs),
             None => self.damaged(0, 0, "pruned.jsonl", "its epochs do not begin with the first epoch's key"),
