@@ -10,8 +10,10 @@
 //! | `{"do":"access","what":"report","detail":"…"}` | `{"ok":true,"entry":N}`: an `access` entry was committed and signed |
 //! | anything else | `{"ok":false,"error":"…"}` |
 
+use crate::clock;
 use crate::inspect::dlp;
 use crate::model::json::Object;
+use crate::operator::{Act, operate};
 use crate::pipeline::{ToWriter, Writer};
 use crate::trail::TrailError;
 use serde::Deserialize;
@@ -26,6 +28,8 @@ use std::time::Duration;
 const REQUEST_MAX: u64 = 64 << 10;
 /// How long either side waits for the other.
 const WAIT: Duration = Duration::from_secs(10);
+/// How long an act may take: pruning hashes what goes once more.
+const ACT_WAIT: Duration = Duration::from_secs(600);
 
 /// What a client asks, with the uid that the kernel names.
 #[derive(Clone, Debug)]
@@ -42,6 +46,11 @@ pub struct Request {
 pub enum Ask {
     /// How is the daemon?
     Status,
+    /// Change something of the trail itself.
+    Operate {
+        /// What.
+        act: Act,
+    },
     /// Somebody is about to read the trail.
     Access {
         /// `report`, `search`, `export`.
@@ -83,9 +92,10 @@ fn connection(stream: UnixStream, writer: &mpsc::SyncSender<ToWriter>) -> std::i
     let reply = match serde_json::from_str(&line) {
         Ok(ask) => {
             let (send, receive) = mpsc::channel();
+            let wait = if matches!(ask, Ask::Operate { .. }) { ACT_WAIT } else { WAIT };
             let closing = || failure("the daemon is stopping");
             match writer.send(ToWriter::Control(Request { ask, uid }, send)) {
-                Ok(()) => receive.recv_timeout(WAIT).unwrap_or_else(|_| closing()),
+                Ok(()) => receive.recv_timeout(wait).unwrap_or_else(|_| closing()),
                 Err(_) => closing(),
             }
         }
@@ -115,6 +125,16 @@ pub fn answer(writer: &mut Writer, request: &Request) -> Result<Reply, TrailErro
             out.bool("ok", true);
             out.object("status", |out| status(writer, out));
         }),
+        Ask::Operate { act } => match operate(&mut writer.trail, act, request.uid, clock::now()) {
+            Ok(done) => Object::whole(&mut out, dlp::mask, |out| {
+                out.bool("ok", true);
+                out.uint("entry", done.entry);
+                out.str("text", &done.text);
+            }),
+            // An act that is refused is an answer; what ends the writer is not.
+            Err(TrailError::Setup(why)) => return Ok(failure(&why)),
+            Err(error) => return Err(error),
+        },
         Ask::Access { what, detail } => {
             let entry = access(writer, what, detail, request.uid)?;
             Object::whole(&mut out, dlp::mask, |out| {
@@ -171,8 +191,17 @@ pub fn write_access(out: &mut Vec<u8>, what: &str, detail: &str, uid: u32) {
 
 /// The client's side: one request, one reply.
 pub fn ask(path: &Path, request: &str) -> std::io::Result<serde_json::Value> {
+    ask_within(path, request, WAIT)
+}
+
+/// The client's side of an act, which may take longer.
+pub fn ask_patiently(path: &Path, request: &str) -> std::io::Result<serde_json::Value> {
+    ask_within(path, request, ACT_WAIT)
+}
+
+fn ask_within(path: &Path, request: &str, wait: Duration) -> std::io::Result<serde_json::Value> {
     let stream = UnixStream::connect(path)?;
-    stream.set_read_timeout(Some(WAIT))?;
+    stream.set_read_timeout(Some(wait))?;
     stream.set_write_timeout(Some(WAIT))?;
     (&stream).write_all(request.as_bytes())?;
     (&stream).write_all(b"\n")?;

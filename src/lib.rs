@@ -45,6 +45,7 @@
 //! | | [`report`] | one pass over the trail to a signed bundle |
 //! | 3 made ready | [`policy`] | policy files, read, checked and proved by their examples |
 //! | | [`stage`] | records to masked events, the part without memory |
+//! | | [`operator`] | what people do to the trail itself: epochs, holds, pruning, erasing |
 //! | | [`deliver`] | edges that alerts leave by: files, SMTP |
 //! | | [`mod@error`] | how a command fails, and its exit code |
 //! | 2 parts | [`trail`] | the durable, signed log; knows nothing of what bodies mean |
@@ -98,6 +99,7 @@ pub mod incident;
 pub mod inspect;
 pub mod metrics;
 pub mod model;
+pub mod operator;
 pub mod pipeline;
 pub mod policy;
 pub mod report;

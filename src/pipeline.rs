@@ -624,7 +624,12 @@ impl Writer {
     pub fn checkpoint(&mut self) -> Result<(), TrailError> {
         let signed = self.trail.signed().size;
         let now = clock::now();
-        let size = self.trail.checkpoint(now)?.size;
+        let mut size = self.trail.checkpoint(now)?.size;
+        if self.trail.is_epoch_due(now) {
+            // Who steals the new key cannot rewrite what is signed by now.
+            self.trail.change_epoch(now)?;
+            size = self.trail.signed().size;
+        }
         self.group.last_checkpoint = Instant::now();
         if size > signed {
             self.metrics.checkpoint(size, now);

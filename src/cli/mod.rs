@@ -1,5 +1,6 @@
 //! The command line: one file a command. Data goes to stdout, everything else to stderr.
 
+pub mod act;
 pub mod check;
 pub mod demo;
 pub mod keys;
@@ -48,7 +49,12 @@ enum Command {
     Report(report::Report),
     /// Is the daemon alive, what has it read, where is its head
     Status,
-    /// Public keys of the trail
+    /// Remove the oldest entries at the end of their retention; later ones still verify
+    Prune(act::Prune),
+    /// Legal holds: while one is in force nothing is pruned or erased
+    #[command(subcommand)]
+    Hold(act::Hold),
+    /// Keys of the trail: list, change of epoch, export of the public ones
     #[command(subcommand)]
     Keys(keys::Keys),
 }
@@ -75,6 +81,8 @@ pub fn main() -> ExitCode {
         Command::Verify(verify) => verify.main(&cli),
         Command::Report(report) => report.main(&cli),
         Command::Status => status::main(&cli),
+        Command::Prune(prune) => prune.main(&cli),
+        Command::Hold(hold) => hold.main(&cli),
         Command::Keys(keys) => keys.main(&cli),
     };
     match result {

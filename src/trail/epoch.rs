@@ -126,6 +126,50 @@ impl Epochs {
     }
 }
 
+/// An epoch of a trail, as its entries say.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Epoch {
+    /// Its number.
+    pub epoch: u32,
+    /// Vkey of its key.
+    pub key: String,
+    /// Index of the entry that began it.
+    pub since: u64,
+    /// `t` of that entry.
+    pub time: Time,
+}
+
+/// All epochs of a generation, oldest first. What verification checks is taken as it stands.
+pub fn history(disk: &dyn Disk, folder: &std::path::Path) -> Result<Vec<Epoch>, TrailError> {
+    let line = super::genesis_line(disk, folder)?.unwrap_or_default();
+    let mut lines: Vec<Vec<u8>> = vec![line];
+    if let Some(kept) = super::prune::Kept::read(disk, folder)? {
+        lines = kept.lines().to_vec();
+    }
+    super::read::each(disk, folder, 0, u64::MAX, &mut |entry| {
+        if entry.kind == "key.epoch" {
+            lines.push(entry.line.to_vec());
+        }
+        Ok(())
+    })?;
+    let mut epochs: Vec<Epoch> = Vec::new();
+    for entry in lines.iter().filter_map(|line| Entry::parse(line)) {
+        let object = entry.object();
+        let (number, key) = match entry.kind {
+            "genesis" => (0, super::Genesis::of_line(entry.line).map(|genesis| genesis.epoch)),
+            _ => match serde_json::from_slice::<Change>(&object) {
+                Ok(change) => (change.epoch, Some(change.key)),
+                Err(_) => continue,
+            },
+        };
+        if epochs.last().is_none_or(|last| last.epoch < number) {
+            let key = key.unwrap_or_default();
+            epochs.push(Epoch { epoch: number, key, since: entry.index, time: entry.time });
+        }
+    }
+    Ok(epochs)
+}
+
 /// The private keys found in `epoch/`, by number.
 pub fn found(disk: &dyn Disk, paths: &Paths) -> Result<Vec<u32>, TrailError> {
     let dir = paths.state.join("epoch");

@@ -108,6 +108,11 @@ impl Kept {
         Ok(Kept { frontier, prev, genesis, epochs, lines })
     }
 
+    /// The lines of genesis and of all changes of epoch below the minimum.
+    pub fn lines(&self) -> &[Vec<u8>] {
+        &self.lines
+    }
+
     /// The epochs, walked from this first key; `None` where the kept lines do not begin with it.
     pub fn epochs_from(&self, first: &Verifier) -> Option<Epochs> {
         let origin = Genesis::of_line(&self.genesis)?.origin;

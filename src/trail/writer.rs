@@ -136,6 +136,13 @@ impl Trail {
     pub fn holds(&self) -> &BTreeSet<String> {
         &self.holds
     }
+    /// Takes over a hold that was committed, or its release.
+    pub fn set_hold(&mut self, name: &str, in_force: bool) {
+        match in_force {
+            true => self.holds.insert(name.to_owned()),
+            false => self.holds.remove(name),
+        };
+    }
     /// Index of the oldest entry that was not pruned.
     pub fn minimum(&self) -> u64 {
         self.minimum

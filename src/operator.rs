@@ -1,0 +1,170 @@
+//! What people do to the trail itself: change its epoch key, hold everything, prune, erase.
+//!
+//! Each act is an entry with who, why and who approved, signed before anybody hears of it. The same code runs
+//! on the daemon's writer, when it is asked over the control socket, and on a trail that a command opened
+//! because no daemon runs. An act that is refused changes nothing.
+
+use crate::inspect::dlp;
+use crate::model::Time;
+use crate::model::json::Object;
+use crate::trail::prune::{self, Approval};
+use crate::trail::{Bodies, Cursors, Trail, TrailError};
+use serde::{Deserialize, Serialize};
+
+/// Longest reason, name or approver, characters.
+pub const WORDS_MAX: usize = 1000;
+
+/// An act.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "act", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Act {
+    /// Change the epoch key now.
+    RotateEpoch {
+        /// Why.
+        reason: String,
+    },
+    /// A legal hold: nothing is pruned or erased until it is released.
+    Hold {
+        /// Its name.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// Ends a hold.
+    Release {
+        /// Its name.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// Remove all segments that hold only entries older than a time.
+    Prune {
+        /// Everything older may go.
+        before: Time,
+        /// Why.
+        reason: String,
+        /// Who asked.
+        requester: String,
+        /// Who approved.
+        approver: String,
+    },
+}
+
+/// What an act did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {
+    /// The entry that records it.
+    pub entry: u64,
+    /// In words.
+    pub text: String,
+}
+
+impl Act {
+    /// Words that must not be empty or endless.
+    fn check(&self) -> Result<(), TrailError> {
+        let words: Vec<(&str, &String)> = match self {
+            Act::RotateEpoch { reason } => vec![("reason", reason)],
+            Act::Hold { name, reason } | Act::Release { name, reason } => {
+                vec![("name", name), ("reason", reason)]
+            }
+            Act::Prune { reason, approver, .. } => vec![("reason", reason), ("approver", approver)],
+        };
+        for (what, word) in words {
+            if word.trim().is_empty() || word.chars().count() > WORDS_MAX {
+                return Err(refused(format!("`{what}` must have 1 to {WORDS_MAX} characters")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An act that cannot be done: nothing was changed.
+fn refused(what: impl Into<String>) -> TrailError {
+    TrailError::Setup(what.into())
+}
+
+/// Does an act. What was committed before must be signed; afterwards it is again.
+pub fn operate(trail: &mut Trail, act: &Act, uid: u32, now: Time) -> Result<Done, TrailError> {
+    act.check()?;
+    trail.make_room(now)?;
+    match act {
+        Act::RotateEpoch { reason } => {
+            let entry = record(trail, "rotate_epoch", None, reason, uid, now)?;
+            trail.change_epoch(now)?;
+            Ok(Done {
+                entry,
+                text: format!("epoch {} is in force; its predecessor's key is destroyed", trail.epoch()),
+            })
+        }
+        Act::Hold { name, reason } => {
+            if trail.holds().contains(name) {
+                return Err(refused(format!("the hold `{name}` is in force already")));
+            }
+            let entry = record(trail, "hold", Some(name), reason, uid, now)?;
+            trail.set_hold(name, true);
+            Ok(Done { entry, text: format!("the hold `{name}` is in force: nothing is pruned or erased") })
+        }
+        Act::Release { name, reason } => {
+            if !trail.holds().contains(name) {
+                let known: Vec<&str> = trail.holds().iter().map(String::as_str).collect();
+                return Err(refused(format!("there is no hold `{name}`; in force: {}", known.join(", "))));
+            }
+            let entry = record(trail, "release", Some(name), reason, uid, now)?;
+            trail.set_hold(name, false);
+            Ok(Done { entry, text: format!("the hold `{name}` is released") })
+        }
+        Act::Prune { before, reason, requester, approver } => {
+            let approval =
+                Approval { reason: reason.clone(), requester: requester.clone(), approver: approver.clone() };
+            prune_before(trail, *before, &approval, uid, now)
+        }
+    }
+}
+
+fn prune_before(
+    trail: &mut Trail,
+    before: Time,
+    approval: &Approval,
+    uid: u32,
+    now: Time,
+) -> Result<Done, TrailError> {
+    let cut = prune::cut_before(&**trail.disk(), trail.folder(), before)?;
+    let from = trail.minimum();
+    let Some(to) = cut.filter(|to| *to > from) else {
+        return Err(refused(format!(
+            "no whole segment is older than {before}: nothing is pruned (segments close at 64 MiB or 24 h)"
+        )));
+    };
+    record(trail, "prune", None, &approval.reason, uid, now)?;
+    let entry = trail.next_index();
+    trail.prune(to, approval, dlp::mask, now)?;
+    Ok(Done {
+        entry,
+        text: format!("entries {from} to {} are pruned; proofs of later ones still hold", to - 1),
+    })
+}
+
+/// The `operator` entry: who did what, and why.
+fn record(
+    trail: &mut Trail,
+    what: &'static str,
+    hold: Option<&String>,
+    reason: &str,
+    uid: u32,
+    now: Time,
+) -> Result<u64, TrailError> {
+    let entry = trail.next_index();
+    let mut bodies = Bodies::default();
+    bodies.push("operator", |out| {
+        let mut out = Object::members(out, dlp::mask);
+        out.word("do", what);
+        if let Some(hold) = hold {
+            out.str("hold", hold);
+        }
+        out.str("reason", reason);
+        out.uint("uid", u64::from(uid));
+    });
+    trail.commit(&bodies, &Cursors::new(), now)?;
+    trail.checkpoint(now)?;
+    Ok(entry)
+}
