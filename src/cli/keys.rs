@@ -3,7 +3,8 @@
 use super::{Cli, print};
 use crate::config::Config;
 use crate::error::Failure;
-use crate::model::Hash;
+use crate::model::{Hash, Time};
+use crate::report::{minisign, sshsig};
 use crate::trail::entry::Entry;
 use crate::trail::note::Verifier;
 use crate::trail::read::{Lines, Met, segments};
@@ -12,6 +13,7 @@ use crate::trail::trust::Trust;
 use crate::trail::verify::trail_folder;
 use base64::Engine as _;
 use clap::{Args, Subcommand, ValueEnum};
+use ed25519_dalek::VerifyingKey;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -40,6 +42,8 @@ enum Format {
     Vkey,
     /// The report key as an allowed_signers line, for ssh-keygen -Y verify
     Ssh,
+    /// The report key for minisign -V
+    Minisign,
     /// The trust file: everything that an outsider pins
     Trust,
 }
@@ -50,6 +54,10 @@ pub struct Public {
     pub trust: Trust,
     /// The deployment's name.
     pub deployment: String,
+    /// The report key.
+    pub report: VerifyingKey,
+    /// When the trail began.
+    pub began: Time,
 }
 
 impl Keys {
@@ -65,12 +73,11 @@ impl Keys {
         print(&match export.format {
             Format::Pem => pem(&trust.log),
             Format::Vkey => format!("{}\n{}\n", trust.log.vkey(), trust.epoch.vkey()),
-            Format::Ssh => format!(
-                "{} namespaces=\"{}\" {}\n",
-                public.deployment,
-                crate::report::sshsig::NAMESPACE,
-                trust.report
-            ),
+            Format::Ssh => {
+                let line = sshsig::allowed_signer_line(&public.report, &public.deployment, public.began);
+                format!("{line}\n")
+            }
+            Format::Minisign => minisign::public_key_file(&public.report),
             Format::Trust => trust.text(),
         })?;
         Ok(0)
@@ -102,11 +109,19 @@ pub fn read(dir: &Path) -> Result<Public, Failure> {
         return Err(nothing());
     }
     let entry0: Hash = leaf_hash(lines.line());
-    let genesis = Entry::parse(lines.line()).and_then(|entry| serde_json::from_slice(&entry.object()).ok());
-    let Genesis { origin, log, epoch, report } = genesis.ok_or_else(nothing)?;
-    let (Some(log), Some(epoch)) = (Verifier::parse(&log), Verifier::parse(&epoch)) else {
+    let entry = Entry::parse(lines.line()).ok_or_else(nothing)?;
+    let genesis: Option<Genesis> = serde_json::from_slice(&entry.object()).ok();
+    let Genesis { origin, log, epoch, report: line } = genesis.ok_or_else(nothing)?;
+    let (Some(log), Some(epoch), Some(report)) =
+        (Verifier::parse(&log), Verifier::parse(&epoch), sshsig::parse_public_key_line(&line))
+    else {
         return Err(nothing());
     };
     let deployment = origin.split('/').next().unwrap_or_default().to_owned();
-    Ok(Public { trust: Trust { origin, log, epoch, entry0, report }, deployment })
+    Ok(Public {
+        trust: Trust { origin, log, epoch, entry0, report: line },
+        deployment,
+        report,
+        began: entry.time,
+    })
 }
