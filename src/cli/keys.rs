@@ -1,24 +1,47 @@
 //! `keys export`: the trail's public keys in the forms that other tools read.
 
-use super::{Cli, print};
+use super::{Cli, masked, print};
 use crate::config::Config;
 use crate::error::Failure;
-use crate::model::Hash;
+use crate::model::{Hash, Time};
+use crate::operator::Act;
+use crate::report::{minisign, sshsig};
 use crate::trail::disk::RealDisk;
+use crate::trail::entry::Entry;
 use crate::trail::note::Verifier;
 use crate::trail::tree::leaf_hash;
 use crate::trail::trust::Trust;
 use crate::trail::verify::trail_folder;
-use crate::trail::{Genesis, generation, genesis_line};
+use crate::trail::{Genesis, epoch, generation, genesis_line};
 use base64::Engine as _;
 use clap::{Args, Subcommand, ValueEnum};
+use ed25519_dalek::VerifyingKey;
 use std::path::{Path, PathBuf};
 
 /// Subcommands of `keys`.
 #[derive(Subcommand)]
 pub enum Keys {
+    /// List the epochs: which key signed from which entry on
+    List(List),
+    /// Change the epoch key now: who has today's cannot rewrite what is signed by then
+    Rotate(Rotate),
     /// Print the public keys
     Export(Export),
+}
+
+/// Arguments of `keys list`.
+#[derive(Args)]
+pub struct List {
+    /// State or trail folder [default: the configured state]
+    dir: Option<PathBuf>,
+}
+
+/// Arguments of `keys rotate`.
+#[derive(Args)]
+pub struct Rotate {
+    /// Why, for the record
+    #[arg(long)]
+    reason: String,
 }
 
 /// Arguments of `keys export`.
@@ -39,6 +62,8 @@ enum Format {
     Vkey,
     /// The report key as an allowed_signers line, for ssh-keygen -Y verify
     Ssh,
+    /// The report key for minisign -V
+    Minisign,
     /// The trust file: everything that an outsider pins
     Trust,
 }
@@ -49,12 +74,22 @@ pub struct Public {
     pub trust: Trust,
     /// The deployment's name.
     pub deployment: String,
+    /// The report key.
+    pub report: VerifyingKey,
+    /// When the trail began.
+    pub began: Time,
 }
 
 impl Keys {
-    /// Prints the keys that entry 0 of the trail names.
+    /// Lists, changes or prints keys.
     pub fn main(&self, cli: &Cli) -> Result<u8, Failure> {
-        let Keys::Export(export) = self;
+        let export = match self {
+            Keys::List(list) => return list.main(cli),
+            Keys::Rotate(Rotate { reason }) => {
+                return super::act::act(cli, &Act::RotateEpoch { reason: reason.clone() });
+            }
+            Keys::Export(export) => export,
+        };
         let dir = match &export.dir {
             Some(dir) => dir.clone(),
             None => Config::find(cli.config.as_deref())?.state,
@@ -64,15 +99,40 @@ impl Keys {
         print(&match export.format {
             Format::Pem => pem(&trust.log),
             Format::Vkey => format!("{}\n{}\n", trust.log.vkey(), trust.epoch.vkey()),
-            Format::Ssh => format!(
-                "{} namespaces=\"{}\" {}\n",
-                public.deployment,
-                crate::report::sshsig::NAMESPACE,
-                trust.report
-            ),
+            Format::Ssh => {
+                let line = sshsig::allowed_signer_line(&public.report, &public.deployment, public.began);
+                format!("{line}\n")
+            }
+            Format::Minisign => minisign::public_key_file(&public.report),
             Format::Trust => trust.text(),
         })?;
         Ok(0)
+    }
+}
+
+impl List {
+    fn main(&self, cli: &Cli) -> Result<u8, Failure> {
+        let dir = match &self.dir {
+            Some(dir) => dir.clone(),
+            None => Config::find(cli.config.as_deref())?.state,
+        };
+        let trail = trail_folder(&dir);
+        let mut text = String::new();
+        for number in generation::all(&RealDisk, &trail)? {
+            for epoch in epoch::history(&RealDisk, &trail.join(format!("g{number}")))? {
+                text.push_str(&match cli.json {
+                    true => format!("{}\n", serde_json::json!({ "generation": number, "epoch": epoch })),
+                    false => format!(
+                        "g{number} epoch {:<6} from entry {:>12}, {}  {}\n",
+                        epoch.epoch, epoch.since, epoch.time, epoch.key
+                    ),
+                });
+            }
+        }
+        match text.is_empty() {
+            true => Err(Failure::Runtime(format!("there is no trail in {}", dir.display()))),
+            false => print(&masked(&text)).map(|()| 0),
+        }
     }
 }
 
@@ -91,10 +151,19 @@ pub fn read(dir: &Path) -> Result<Public, Failure> {
     let number = generation::all(&RealDisk, &trail)?.pop().ok_or_else(nothing)?;
     let line = genesis_line(&RealDisk, &trail.join(format!("g{number}")))?.ok_or_else(nothing)?;
     let entry0: Hash = leaf_hash(&line);
-    let Genesis { origin, log, epoch, report, .. } = Genesis::of_line(&line).ok_or_else(nothing)?;
-    let (Some(log), Some(epoch)) = (Verifier::parse(&log), Verifier::parse(&epoch)) else {
+    let entry = Entry::parse(&line).ok_or_else(nothing)?;
+    let Genesis { origin, log, epoch, report: line, .. } =
+        Genesis::of_line(entry.line).ok_or_else(nothing)?;
+    let (Some(log), Some(epoch), Some(report)) =
+        (Verifier::parse(&log), Verifier::parse(&epoch), sshsig::parse_public_key_line(&line))
+    else {
         return Err(nothing());
     };
     let deployment = origin.split('/').next().unwrap_or_default().to_owned();
-    Ok(Public { trust: Trust { origin, log, epoch, entry0, report }, deployment })
+    Ok(Public {
+        trust: Trust { origin, log, epoch, entry0, report: line },
+        deployment,
+        report,
+        began: entry.time,
+    })
 }

@@ -83,6 +83,7 @@ impl Report {
                 size: outcome.size,
                 root: outcome.root.clone(),
                 checkpoint: String::from_utf8_lossy(&note).into_owned(),
+                began: public.began,
                 log_key: public.trust.log.vkey(),
                 verdict: verdict.unwrap_or_default(),
             },

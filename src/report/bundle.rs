@@ -3,6 +3,7 @@
 //! ```text
 //! report.html       the page                            report.html.sig      SSHSIG
 //! report.json       its data                            report.json.sig      SSHSIG
+//!                                                       report.json.minisig  minisign
 //! checkpoint        the trail's head, a signed note
 //! allowed_signers   the key, in ssh-keygen's form
 //! VERIFY.md         the exact commands
@@ -11,10 +12,11 @@
 
 use super::data::Report;
 use super::judge::thousands;
-use super::{page, sshsig};
+use super::{minisign, page, sshsig};
+use crate::model::Time;
 use crate::model::digest::hex;
 use crate::policy::framework::Group;
-use ed25519_dalek::SigningKey;
+use ed25519_dalek::{SigningKey, VerifyingKey};
 use jiff::tz::TimeZone;
 use sha2::{Digest, Sha256};
 
@@ -28,19 +30,26 @@ pub struct File {
 }
 
 /// All files, each signature after what it signs.
-pub(super) fn files(report: &Report, groups: &[Group], zone: &TimeZone, key: &SigningKey) -> Vec<File> {
+pub(super) fn files(
+    report: &Report,
+    groups: &[Group],
+    zone: &TimeZone,
+    key: &SigningKey,
+    began: Time,
+) -> Vec<File> {
     // The data holds no maps with other keys than strings and no floats, so it always serialises.
     let mut json = serde_json::to_vec_pretty(report).unwrap_or_default();
     json.push(b'\n');
     let json_digest = hex(&Sha256::digest(&json));
     let public = key.verifying_key();
-    let signers = format!("{}\n", sshsig::allowed_signer_line(&public, &report.deployment));
+    let signer = sshsig::allowed_signer_line(&public, &report.deployment, began);
+    let minisig = minisign::sign(key, &json, &report.trail.origin, report.trail.size);
     let contents = vec![
         file("report.html", page::render(report, groups, zone, &json_digest).into_bytes()),
         file("report.json", json),
         file("checkpoint", report.trail.checkpoint.clone().into_bytes()),
-        file("allowed_signers", signers.into_bytes()),
-        file("VERIFY.md", verify_md(report).into_bytes()),
+        file("allowed_signers", format!("{signer}\n").into_bytes()),
+        file("VERIFY.md", verify_md(report, &public, &signer).into_bytes()),
     ];
     let manifest: String = contents
         .iter()
@@ -55,6 +64,7 @@ pub(super) fn files(report: &Report, groups: &[Group], zone: &TimeZone, key: &Si
         .map(|signed| file(&format!("{}.sig", signed.name), sshsig::sign(key, &signed.bytes).into_bytes()))
         .collect();
     files.extend(signatures);
+    files.push(file("report.json.minisig", minisig.into_bytes()));
     files
 }
 
@@ -63,7 +73,7 @@ fn file(name: &str, bytes: Vec<u8>) -> File {
 }
 
 /// The manual of verification, with the commands of this very bundle.
-fn verify_md(report: &Report) -> String {
+fn verify_md(report: &Report, public: &VerifyingKey, signer: &str) -> String {
     let deployment = &report.deployment;
     let trail = &report.trail;
     let namespace = sshsig::NAMESPACE;
@@ -89,6 +99,10 @@ fn verify_md(report: &Report) -> String {
          ssh-keygen -Y verify -f allowed_signers -I {deployment} -n {namespace} -s report.html.sig < report.html\n\
          ```\n\n\
          Each must print `Good \"{namespace}\" signature for {deployment} with ED25519 key {fingerprint}` and exit with 0.\n\n\
+         Where minisign is at hand instead, it verifies the data with the same key in its own form, which \
+         `crmwarden keys export --format minisign` prints:\n\n\
+         ```sh\nminisign -V -P {minisign} -m report.json\n```\n\n\
+         Its trusted comment must be `{comment}`: the head of the trail that the report was read from.\n\n\
          ## 3. Verify the files\n\n\
          ```sh\nsha256sum --check --strict MANIFEST.sha256\n```\n\n\
          ## 4. Verify the trail behind the report\n\n\
@@ -111,7 +125,8 @@ fn verify_md(report: &Report) -> String {
         to = report.period.to,
         key = trail.report_key,
         fingerprint = trail.report_key_fingerprint,
-        signer = signer_line(report),
+        minisign = minisign::public_key(public),
+        comment = minisign::trusted_comment(&trail.origin, trail.size).replace('\t', "<tab>"),
         origin = trail.origin,
         size = thousands(trail.size),
         root = trail.root,
@@ -142,9 +157,4 @@ fn recount(report: &Report) -> String {
         ),
         None => "No list of this report has a row, so there is nothing to count again.\n".to_owned(),
     }
-}
-
-fn signer_line(report: &Report) -> String {
-    let key: Vec<&str> = report.trail.report_key.split(' ').take(2).collect();
-    format!("{} namespaces=\"{}\" {}", report.deployment, sshsig::NAMESPACE, key.join(" "))
 }

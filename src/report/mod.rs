@@ -25,6 +25,7 @@ mod entry;
 mod evidence;
 mod judge;
 mod list;
+pub mod minisign;
 mod page;
 mod parts;
 mod query;
@@ -68,6 +69,8 @@ pub struct TrailFacts {
     pub checkpoint: String,
     /// The log's verifier key.
     pub log_key: String,
+    /// Time of entry 0: no signature of the report key is older.
+    pub began: Time,
     /// What `verify` found.
     pub verdict: Verdict,
 }
@@ -168,8 +171,9 @@ impl Collector {
         let zone = self.scope.zone.clone();
         let groups = self.framework.groups.clone();
         let line = sshsig::public_key_line(&public, &self.scope.deployment);
+        let began = facts.trail.began;
         let report = judge::Closed::new(self, facts).report(line, sshsig::fingerprint(&public));
-        let files = bundle::files(&report, &groups, &zone, key);
+        let files = bundle::files(&report, &groups, &zone, key, began);
         (report, files)
     }
 }

@@ -12,6 +12,7 @@
 //! The blob is armoured in base64, 70 characters a line. Ed25519 signatures are deterministic (RFC 8032), so
 //! the same report gives the same signature bytes.
 
+use crate::model::Time;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
@@ -42,10 +43,24 @@ pub fn public_key_line(key: &VerifyingKey, comment: &str) -> String {
     }
 }
 
+/// The key in such a line; a comment after it is allowed.
+pub fn parse_public_key_line(line: &str) -> Option<VerifyingKey> {
+    let mut words = line.split(' ');
+    if words.next() != Some("ssh-ed25519") {
+        return None;
+    }
+    let blob = STANDARD.decode(words.next()?).ok()?;
+    let (_, key) = blob.split_last_chunk::<32>()?;
+    let key = VerifyingKey::from_bytes(key).ok()?;
+    (blob == public_blob(&key)).then_some(key)
+}
+
 /// The line of an `allowed_signers` file (`ssh-keygen(1)`, ALLOWED SIGNERS) that admits this key for
-/// reports of one deployment and nothing else.
-pub fn allowed_signer_line(key: &VerifyingKey, deployment: &str) -> String {
-    format!("{deployment} namespaces=\"{NAMESPACE}\" {}", public_key_line(key, ""))
+/// reports of one deployment, from the second on in which its trail began, and for nothing else.
+pub fn allowed_signer_line(key: &VerifyingKey, deployment: &str, began: Time) -> String {
+    let second = began.to_string();
+    let digits: String = second.chars().take(19).filter(char::is_ascii_digit).collect();
+    format!("{deployment} namespaces=\"{NAMESPACE}\",valid-after=\"{digits}Z\" {}", public_key_line(key, ""))
 }
 
 /// The key's fingerprint as `ssh-keygen -l` prints it: `SHA256:…`, base64 without padding.
@@ -135,6 +150,12 @@ mod tests {
         assert!(verify(&key().verifying_key(), b"report\n", &text));
         assert!(!verify(&key().verifying_key(), b"report", &text) && !verify(&other, b"report\n", &text));
         assert!(!verify(&other, b"", "") && !verify(&other, b"", "AAAA"));
+        for comment in ["", "acme.example"] {
+            assert_eq!(parse_public_key_line(&public_key_line(&other, comment)), Some(other));
+        }
+        for line in ["", "ssh-rsa AAAA", "ssh-ed25519", "ssh-ed25519 AAAA", "ssh-ed25519 ?"] {
+            assert_eq!(parse_public_key_line(line), None, "{line}");
+        }
     }
 
     fn ssh_keygen_accepts(folder: &std::path::Path, principal: &str, file: &[u8]) -> bool {
@@ -159,12 +180,18 @@ mod tests {
             return;
         }
         let folder = tempfile::tempdir().unwrap();
-        let signer = allowed_signer_line(&key().verifying_key(), "acme.example");
+        let began = Time::parse("2026-09-21T14:13:20.9Z").unwrap();
+        let signer = allowed_signer_line(&key().verifying_key(), "acme.example", began);
+        assert!(signer.contains(",valid-after=\"20260921141320Z\" ssh-ed25519 "), "{signer}");
         std::fs::write(folder.path().join("allowed_signers"), format!("{signer}\n")).unwrap();
         std::fs::write(folder.path().join("report.json.sig"), sign(&key(), b"{}\n")).unwrap();
         assert!(ssh_keygen_accepts(folder.path(), "acme.example", b"{}\n"));
         assert!(!ssh_keygen_accepts(folder.path(), "acme.example", b"{} \n"));
         assert!(!ssh_keygen_accepts(folder.path(), "other.example", b"{}\n"));
+        let later = Time::parse("2099-01-01T00:00:00Z").unwrap();
+        let signer = allowed_signer_line(&key().verifying_key(), "acme.example", later);
+        std::fs::write(folder.path().join("allowed_signers"), format!("{signer}\n")).unwrap();
+        assert!(!ssh_keygen_accepts(folder.path(), "acme.example", b"{}\n"), "before the trail began");
 
         std::fs::write(folder.path().join("key.pub"), public_key_line(&key().verifying_key(), "c")).unwrap();
         let output =

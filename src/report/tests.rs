@@ -248,6 +248,7 @@ fn facts(size: usize) -> Facts {
             size: size as u64,
             root,
             checkpoint: format!("acme.example/crmwarden/g1\n{size}\nt7e3t7e3\n\n— acme.example/crmwarden/g1 AAAA\n"),
+            began: start(),
             log_key: "acme.example/crmwarden/g1+00000000+AQ==".to_owned(),
             verdict: serde_json::from_str(
                 "{\"verdict\":\"recovered\",\"verdicts\":[\"recovered\"],\"exit\":0,\"trust\":\"pinned\",\"anchored_to\":null,\"new\":1}",
@@ -322,7 +323,7 @@ fn without_rules_or_running_time_nothing_is_measured() {
     let empty = Trail { lines: Vec::new(), now: start() };
     let (report, files) = made(&empty, november());
     assert_eq!(report.summary.measured_no_exceptions + report.summary.measured_with_exceptions, 0);
-    assert_eq!(files.len(), 9);
+    assert_eq!(files.len(), 10);
 
     let mut bare = Trail { lines: Vec::new(), now: start() };
     bare.entry("genesis", "\"v\":1");
@@ -467,7 +468,7 @@ proptest::proptest! {
         let (report, files) = collector.finish(facts(1), &key());
         let counted: u64 = report.counts.entries.values().sum();
         proptest::prop_assert!(counted + report.counts.unreadable >= 2 * lines.len() as u64);
-        proptest::prop_assert_eq!(files.len(), 9);
+        proptest::prop_assert_eq!(files.len(), 10);
     }
 }
 
