@@ -38,8 +38,7 @@ impl Home {
         let dir = tempfile::tempdir().unwrap();
         let paths = paths(&dir);
         let mut opened = start(&paths);
-        let mut home =
-            Home { log: opened.keys.log.clone(), dir, epochs: BTreeMap::new(), heads: Vec::new() };
+        let mut home = Home { log: opened.keys.log.clone(), dir, epochs: BTreeMap::new(), heads: Vec::new() };
         for epoch in 0..3 {
             let key = keys::read_signing(&RealDisk, &paths.epoch_key(epoch)).unwrap();
             home.epochs.insert(epoch, key);

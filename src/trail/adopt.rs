@@ -211,3 +211,50 @@ pub(super) fn record_unnamed(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::model::Time;
+    use crate::trail::disk::RealDisk;
+    use crate::trail::entry::{CommitLine, write_commit, write_line};
+    use crate::trail::epoch::Epochs;
+    use crate::trail::note::NoteSigner;
+    use ed25519_dalek::SigningKey;
+
+    fn signer(seed: u8) -> NoteSigner {
+        NoteSigner::new("o/epoch0".into(), SigningKey::from_bytes(&[seed; 32]))
+    }
+
+    /// A segment of one whole, chained group that a stranger signed.
+    fn forged(dir: &Path) -> Vec<SegmentFile> {
+        let mut lines = Vec::new();
+        let mut tree = crate::trail::tree::Frontier::default();
+        let event =
+            write_line(&mut lines, 0, &crate::model::Hash::default(), Time::EPOCH, "event", b"\"n\":1");
+        tree.push(event, &mut |_, _, _| ());
+        let stranger = signer(2);
+        let commit = CommitLine { root: &tree.root(), cursors: b"", signer: &stranger, origin: "o" };
+        write_commit(&mut lines, 1, &event, Time::EPOCH, &commit);
+        let path = dir.join(crate::trail::segment_name(0));
+        disk::write_new(&RealDisk, &path, &lines, 0o600).unwrap();
+        vec![SegmentFile { first: 0, path, packed: false }]
+    }
+
+    /// The check of a commit's signature is what refuses a stranger's group: without it, it is adopted.
+    #[test]
+    fn a_commit_s_signature_is_what_refuses_a_stranger_s_group() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = forged(dir.path());
+        let start = || Scan::start(Epochs::first(signer(1).verifier()), None);
+        let ours = |scan: &Scan, entry: &Entry<'_>| entry.commit_holds("o", &scan.epochs.key);
+        let mut scan = start();
+        let refused = adopt(&RealDisk, &files, &mut scan, "o", &ours);
+        assert!(matches!(refused, Err(TrailError::Refused { .. })));
+        assert_eq!(scan.head.frontier.size(), 0);
+        let mut scan = start();
+        assert!(adopt(&RealDisk, &files, &mut scan, "o", &|_, _| true).unwrap().is_empty());
+        assert_eq!(scan.head.frontier.size(), 2, "nobody looked at the signature");
+    }
+}
