@@ -137,7 +137,7 @@ impl Trail {
         bytes.push(b'\n');
         bytes.extend_from_slice(body);
         let digest = Hash(Sha256::digest(&bytes).into());
-        match disk::replace(&*self.disk, &path, &bytes, 0o640) {
+        match disk::replace_unsynced(&*self.disk, &path, &bytes, 0o640) {
             // The cache saves time only: without space for it the next start reads more.
             Err(error) if is_full(&error) => {
                 let unfinished = path.with_extension("tmp");

@@ -56,6 +56,18 @@ fn make_durable(disk: &dyn Disk, path: &Path, mode: u32) -> std::io::Result<()> 
     disk.sync_dir(parent)
 }
 
+/// Makes the names of a folder and of all above it durable: a process that was killed may have made them
+/// without. Folders that we may not open were not made by us.
+fn sync_above(disk: &dyn Disk, path: &Path) -> std::io::Result<()> {
+    for folder in path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty()) {
+        match disk.sync_dir(folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
 fn exists(disk: &dyn Disk, path: &Path) -> Result<bool, TrailError> {
     disk.exists(path).map_err(|error| TrailError::io("look at", path, error))
 }
@@ -192,6 +204,10 @@ fn create(disk: &Arc<dyn Disk>, paths: &Paths, deployment: &str, now: Time) -> R
         TrailError::setup(format!("keys must be made in {folder}, which cannot be written{why}"))
     };
     make_durable(&**disk, &paths.keys, 0o700).map_err(|error| no_keys(format!(": {error}")))?;
+    for folder in [&paths.state, &paths.keys] {
+        sync_above(&**disk, folder)
+            .map_err(|error| TrailError::io("sync the folders above", folder, error))?;
+    }
     let made = keys::make_all_new(&**disk, &paths.keys).map_err(|error| match error {
         TrailError::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
             no_keys(String::new())
@@ -257,7 +273,8 @@ pub(super) fn build(disk: &Arc<dyn Disk>, paths: &Paths, plan: Plan, now: Time) 
         .map_err(failed)?;
     let note = note::sign(&checkpoint.text(), &[&log, &epoch]);
     disk::write_new(&**disk, &folder.join("checkpoint"), note.as_bytes(), 0o640).map_err(failed)?;
-    for path in [&folder.join("segments"), &folder, &new] {
+    // The generation must not take its place while the folder that its key lies in may still be lost.
+    for path in [&folder.join("segments"), &folder, &new, &paths.trail()] {
         disk.sync_dir(path).map_err(failed)?;
     }
     Ok(())

@@ -256,6 +256,15 @@ pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8], mode: u32) -> io::Res
     folder.sync()
 }
 
+/// Replaces a file whose content is checked whenever it is read, so that losing it costs time and no more:
+/// nothing is synced.
+pub fn replace_unsynced(disk: &dyn Disk, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let temporary = path.with_extension("tmp");
+    disk.remove(&temporary)?;
+    disk.create(&temporary, mode)?.append(bytes)?;
+    disk.rename(&temporary, path)
+}
+
 /// Writes a new file durably (its folder is not synced).
 pub fn write_new(disk: &dyn Disk, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     disk.remove(path)?;

@@ -79,7 +79,7 @@ impl Tiles {
     /// and then they are believed. A crash in between leaves none, and the next start hashes.
     pub fn replace_old(&mut self, disk: &dyn Disk, folder: &Path) -> Result<(), TrailError> {
         let place = folder.join("tree");
-        self.sync(disk)?;
+        self.sync_files()?;
         let failed = |error| TrailError::io("replace", &place, error);
         disk.remove_dir(&place).map_err(failed)?;
         disk.rename(&self.folder, &place).map_err(failed)?;
@@ -132,10 +132,15 @@ impl Tiles {
 
     /// Makes everything appended durable.
     pub fn sync(&mut self, disk: &dyn Disk) -> Result<(), TrailError> {
+        self.sync_files()?;
+        disk.sync_dir(&self.folder).map_err(|error| TrailError::io("sync", &self.folder, error))
+    }
+
+    fn sync_files(&mut self) -> Result<(), TrailError> {
         for (level, file) in self.files.iter_mut().enumerate() {
             let path = self.folder.join(level.to_string());
             file.sync().map_err(|error| TrailError::io("sync", &path, error))?;
         }
-        disk.sync_dir(&self.folder).map_err(|error| TrailError::io("sync", &self.folder, error))
+        Ok(())
     }
 }

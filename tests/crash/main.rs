@@ -73,10 +73,27 @@ impl Run {
 
     fn open(&mut self) -> Result<Opened, TrailError> {
         self.sim.phase("open");
+        let keys = self.epoch_keys();
         let now = self.now();
         let opened = open(&self.disk, &paths(), DEPLOYMENT, now);
         self.sim.phase("run");
+        if let Ok(opened) = &opened {
+            // A start that succeeds has finished what was begun.
+            let left = self.epoch_keys();
+            self.model.destroyed.extend(keys.into_iter().filter(|key| !left.contains(key)));
+            self.model.pruned_to = self.model.pruned_to.max(opened.trail.minimum());
+        }
         opened
+    }
+
+    fn epoch_keys(&self) -> Vec<Vec<u8>> {
+        let dir = paths().state.join("epoch");
+        let names = self.sim.names(&dir).unwrap();
+        names
+            .iter()
+            .map(|name| self.sim.content(&dir.join(name)).unwrap())
+            .filter(|key| is_key(key))
+            .collect()
     }
 
     /// A whole life: operations, an end, a recovery, a check; several times.
@@ -123,6 +140,10 @@ impl Run {
             if self.sim.medium_holds(key) {
                 return Err("a destroyed epoch key is still on the medium".into());
             }
+        }
+        let tiles = self.sim.content(&paths().generation(1).join("tree/0")).unwrap_or_default();
+        if (tiles.len() as u64) < 32 * self.model.pruned_to {
+            return Err("hashes of pruned entries are lost".into());
         }
         let dir = paths().generation(1).join("segments");
         for name in self.sim.names(&dir).unwrap() {
@@ -187,12 +208,26 @@ impl Run {
             _ => {}
         }
         self.check_grants(&values)?;
+        self.check_quarantine(&values)?;
         self.model.leaves = leaves;
         // What is here now and was not acknowledged counts from here on: it is signed.
         self.model.acknowledged = self.model.groups.len();
         let last = |group: &Vec<u64>| group.iter().all(|id| have.contains(id));
         self.model.groups.retain(last);
         self.model.acknowledged = self.model.groups.len();
+        Ok(())
+    }
+
+    /// Bytes that were cut from a torn tail are there, as the entry about them says.
+    fn check_quarantine(&self, values: &[serde_json::Value]) -> Result<(), String> {
+        for value in values.iter().filter(|value| value["kind"] == "recovery") {
+            let Some(digest) = value["digest"].as_str() else { continue };
+            let name = format!("quarantine/{}-{digest}.bin", value["offset"]);
+            let kept = self.sim.content(&paths().generation(1).join(name)).unwrap_or_default();
+            if oracle::hex(&<sha2::Sha256 as sha2::Digest>::digest(&kept)) != digest {
+                return Err("quarantined bytes that an entry names are not there".into());
+            }
+        }
         Ok(())
     }
 
@@ -273,6 +308,11 @@ impl Run {
         }
         Ok(())
     }
+}
+
+/// Whether a key file is whole: a crash may have left a part of one that never counted.
+fn is_key(content: &[u8]) -> bool {
+    content.starts_with(b"-----BEGIN") && content.ends_with(b"-----\n")
 }
 
 fn group(ids: &[u64], long: usize) -> Bodies {
