@@ -19,11 +19,11 @@ use crate::source::file::{FileSource, Mode, Options, READ_SIZE};
 use crate::stage::{Feed, Stage};
 use crate::state::State;
 use crate::trail::disk::{self, Disk, RealDisk};
-use crate::trail::recover::{Opened, open};
+use crate::trail::recover::{Opened, open_telling};
 use crate::trail::verify::{Given, verify};
-use crate::trail::{Cursors, Keys, Paths, TrailError, read};
+use crate::trail::{Cursors, Keys, Paths, TrailError};
 use crate::yaml::Problem;
-use crate::{clock, control, format, pipeline};
+use crate::{clock, control, format, pipeline, rebuild};
 use std::collections::{BTreeMap, HashMap};
 use std::net::TcpListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -31,12 +31,14 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Largest policy file.
 const POLICY_MAX: u64 = 1 << 20;
 /// The daemon verifies its whole trail so often.
 const VERIFY_EVERY: Duration = Duration::from_secs(24 * 3600);
+/// How often a long start says how far it is.
+const TELL_EVERY: Duration = Duration::from_secs(3);
 /// Most policy files.
 const POLICIES_MAX: usize = 4096;
 
@@ -125,9 +127,10 @@ pub fn run(mut run: Run) -> Result<Done, Failure> {
     let paths = Paths { state: run.config.state.clone(), keys: run.config.keys.clone() };
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let started = clock::now();
-    let patience = Patience::ask();
-    let opened = open(&disk, &paths, &run.config.deployment, started)?;
-    let mut state = remember(&opened, &policies)?;
+    let mut patience = Patience::ask();
+    let mut tell = |done, of| patience.told("reading the trail", done, of);
+    let opened = open_telling(&disk, &paths, &run.config.deployment, started, &mut tell)?;
+    let mut state = remember(&opened, &policies, &mut patience)?;
     drop(patience);
     state.policy(&policies.digest.hex());
     let metrics = metrics(&run.config, &policies, started)?;
@@ -209,7 +212,10 @@ fn quiet_panics() {
 }
 
 /// While it lives, the service manager is asked for more time: a long trail takes long to read.
-struct Patience(Arc<AtomicBool>);
+struct Patience {
+    over: Arc<AtomicBool>,
+    told: Instant,
+}
 
 impl Patience {
     fn ask() -> Patience {
@@ -222,25 +228,38 @@ impl Patience {
                 std::thread::sleep(Duration::from_secs(10));
             }
         });
-        Patience(over)
+        Patience { over, told: Instant::now() }
+    }
+
+    /// Says how far reading is, every few seconds: on the terminal, and to the service manager.
+    fn told(&mut self, what: &str, done: u64, of: u64) {
+        if self.told.elapsed() >= TELL_EVERY && done < of {
+            self.told = Instant::now();
+            let text = format!("{what}: {done} of {of} entries");
+            tracing::info!("{text}");
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Status(&text)]);
+        }
     }
 }
 
 impl Drop for Patience {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.over.store(true, Ordering::Relaxed);
     }
 }
 
 /// The state, from the cache and the tail, or from the whole trail.
-fn remember(opened: &Opened, policies: &Policies) -> Result<State, Failure> {
+fn remember(opened: &Opened, policies: &Policies, patience: &mut Patience) -> Result<State, Failure> {
     let cached = opened.cache.as_ref().and_then(|(size, body)| Some((*size, State::import(body, policies)?)));
     let (from, mut state) = match cached {
         Some(cached) => cached,
         None => (0, State::new(policies).map_err(Failure::Runtime)?),
     };
     let trail = &opened.trail;
-    read::each(&**trail.disk(), trail.folder(), from, trail.next_index(), &mut |entry| state.apply(entry))?;
+    let range = (from, trail.next_index());
+    rebuild::replay(&**trail.disk(), trail.folder(), range, &mut state, &mut |done| {
+        patience.told("remembering", done, range.1)
+    })?;
     Ok(state)
 }
 

@@ -40,6 +40,7 @@
 //! | | [`consequence`] | from a finding to an incident, its alerts and what is owed |
 //! | | [`control`] | commands over the control socket |
 //! | 4 assembled | [`config`] | the configuration file, checked in one conversion |
+//! | | [`rebuild`] | the state from a whole trail, on all processors |
 //! | | [`state`] | what is remembered: projections of the trail, rebuilt at start |
 //! | | [`metrics`] | counters and the listener that serves them |
 //! | | [`report`] | one pass over the trail to a signed bundle |
@@ -102,6 +103,7 @@ pub mod model;
 pub mod operator;
 pub mod pipeline;
 pub mod policy;
+pub mod rebuild;
 pub mod report;
 pub mod source;
 pub mod stage;

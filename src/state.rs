@@ -9,17 +9,19 @@
 //! windows, for they belonged to other rules. Other kinds feed nothing.
 
 use crate::incident::{Change, Incidents};
-use crate::inspect::behaviour::{DetectionRule, Engine, Matches};
+use crate::inspect::behaviour::{DetectionRule, Engine, Matches, Stateless};
 use crate::inspect::privilege::{Held, Scope};
-use crate::model::event::System;
+use crate::model::event::{Action, Category, System};
 use crate::model::grant::Grant;
 use crate::model::incident::{Alert, AlertState, Incident};
 use crate::model::json::{Object, no_mask};
 use crate::model::{Event, Finding, Severity, Time};
 use crate::policy::Policies;
+use crate::trail::entry::Part;
 use crate::trail::{Entry, TrailError};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -114,6 +116,56 @@ struct Cache {
     windows: serde_json::Value,
 }
 
+/// An entry with everything done that needs no memory of other entries.
+pub enum Ready {
+    /// It feeds nothing.
+    Nothing,
+    /// An event that no rule with a memory concerns: its source is counted.
+    Counted(Box<str>),
+    /// An event and the parts of rules that it matches.
+    Event(Box<Event>, Matches),
+    /// Another entry, as it stands.
+    Entry(Box<[u8]>),
+}
+
+/// Makes entries [`Ready`]. It holds nothing that changes, so any number of threads may use it.
+#[derive(Clone)]
+pub struct Prepare {
+    stateless: Arc<Stateless>,
+}
+
+/// What must be known of an event to see that no rule concerns it.
+#[derive(Deserialize)]
+struct Brief<'a> {
+    #[serde(borrow, default)]
+    source: Cow<'a, str>,
+    category: Option<Category>,
+    action: Option<Action>,
+}
+
+impl Prepare {
+    /// Prepares an entry.
+    pub fn entry(&self, entry: &Entry<'_>) -> Result<Ready, TrailError> {
+        match entry.kind {
+            "event" if !entry.members().starts_with(b"\"part\":") => self.event(entry.index, &entry.object()),
+            "event" | "finding" | "incident" | "alert" | "grants" | "grant" | "policy" => {
+                Ok(Ready::Entry(entry.line.into()))
+            }
+            _ => Ok(Ready::Nothing),
+        }
+    }
+
+    fn event(&self, index: u64, object: &[u8]) -> Result<Ready, TrailError> {
+        let brief = serde_json::from_slice::<Brief<'_>>(object).ok();
+        if let Some(brief) = brief.filter(|brief| !self.stateless.may_match(brief.category, brief.action)) {
+            return Ok(Ready::Counted(brief.source.into()));
+        }
+        let event: Event = read(index, "event", object)?;
+        let matches = self.stateless.evaluate(&event);
+        Ok(Ready::Event(Box::new(event), matches))
+    }
+}
+
 impl State {
     /// Nothing remembered yet.
     pub fn new(policies: &Policies) -> Result<State, String> {
@@ -142,31 +194,18 @@ impl State {
     }
 
     fn apply_part(&mut self, entry: &Entry<'_>, object: &[u8]) -> Result<(), TrailError> {
-        #[derive(Deserialize)]
-        struct Part {
-            part: u64,
-            of: u64,
-            members: String,
-        }
         let part: Part = read(entry.index, entry.kind, object)?;
-        if part.part == 1 {
-            self.parts.clear();
+        match part.join(&mut self.parts) {
+            Some(whole) => self.apply_object(entry.index, entry.kind, &whole),
+            None => Ok(()),
         }
-        self.parts.push_str(&part.members);
-        if part.part < part.of {
-            return Ok(());
-        }
-        let whole = format!("{{{}}}", std::mem::take(&mut self.parts));
-        self.apply_object(entry.index, entry.kind, whole.as_bytes())
     }
 
     fn apply_object(&mut self, index: u64, kind: &str, object: &[u8]) -> Result<(), TrailError> {
         match kind {
             "event" => {
-                let event: Event = read(index, kind, object)?;
-                let matches = self.engine.evaluate(&event);
-                // The findings of that time stand in the trail.
-                self.event(&event, &matches, &mut Vec::new());
+                let ready = self.prepare().event(index, object)?;
+                self.apply_ready(index, ready)?;
             }
             "finding" => {
                 let entry: FindingEntry = read(index, kind, object)?;
@@ -198,6 +237,34 @@ impl State {
             _ => {}
         }
         Ok(())
+    }
+
+    /// What works on entries before the state takes them, on any thread.
+    pub fn prepare(&self) -> Prepare {
+        Prepare { stateless: self.engine.stateless() }
+    }
+
+    /// Takes a prepared entry. Entries must come in their order.
+    pub fn apply_ready(&mut self, index: u64, ready: Ready) -> Result<(), TrailError> {
+        match ready {
+            Ready::Nothing => Ok(()),
+            Ready::Counted(source) => {
+                self.count(&source, 1);
+                Ok(())
+            }
+            Ready::Event(event, matches) => {
+                // The findings of that time stand in the trail.
+                self.event(&event, &matches, &mut Vec::new());
+                Ok(())
+            }
+            Ready::Entry(line) => match Entry::parse(&line) {
+                Some(entry) => self.apply(&entry),
+                None => Err(TrailError::Refused {
+                    what: format!("entry {index} is no entry"),
+                    verdict: "tampered",
+                }),
+            },
+        }
     }
 
     /// An event: windows move, findings come out.

@@ -5,8 +5,10 @@ use crmwarden::cli::demo::POLICIES;
 use crmwarden::config::Config;
 use crmwarden::daemon::{self, Run};
 use crmwarden::policy::Policies;
+use crmwarden::rebuild;
 use crmwarden::source::file::Mode;
 use crmwarden::state::State;
+use crmwarden::trail::disk::RealDisk;
 use crmwarden::trail::entry::Entry;
 use std::collections::HashMap;
 use std::fs;
@@ -114,4 +116,21 @@ fn the_cache_that_the_daemon_wrote_is_the_state_of_its_trail() {
     apply(&mut state, &lines(dir.path())[..size]);
     let cached = String::from_utf8(cache[end + 1..].to_vec()).unwrap();
     assert_eq!(String::from_utf8(state.export()).unwrap(), cached);
+}
+
+#[test]
+fn all_processors_give_the_state_that_one_gives() {
+    let dir = workspace();
+    run_once(dir.path());
+    let lines = lines(dir.path());
+    let policies = policies();
+    let mut one = State::new(&policies).unwrap();
+    apply(&mut one, &lines);
+    let mut all = State::new(&policies).unwrap();
+    let mut told = 0;
+    let folder = dir.path().join("state/trail/g1");
+    let range = (0, lines.len() as u64);
+    rebuild::replay(&RealDisk, &folder, range, &mut all, &mut |done| told = told.max(done)).unwrap();
+    assert_eq!(String::from_utf8(all.export()).unwrap(), String::from_utf8(one.export()).unwrap());
+    assert_eq!(told, range.1);
 }

@@ -15,6 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["alert", "clock", "format", "incident", "inspect", "source", "trail"],
     &["deliver", "error", "operator", "policy", "stage"],
     &["config", "metrics", "report", "state"],
+    &["rebuild"],
     &["consequence", "control", "pipeline"],
     &["daemon"],
     &["cli"],

@@ -1,53 +1,97 @@
 //! The trail: an append-only file of JSON lines that outsiders can verify with tools they already have.
 //!
-//! # Format
+//! # Files
 //!
 //! ```text
-//! state/trail/g1/segments/<20-digit index of first entry>.jsonl   entries, one a line
-//! state/trail/g1/tree/0 1 2 …      hash i of tile level L at offset 32·i, full subtrees of 256^L leaves
-//! state/trail/g1/checkpoint        newest C2SP signed note, replaced in one step
-//! state/trail/g1/checkpoints/<20-digit size>   older ones
-//! state/trail/g1/quarantine/<offset>-<sha256>.bin   bytes cut from a torn tail
-//! state/trail/reserve              16 MiB, given up when the disk is full
-//! state/trail/LOCK                 one writer
-//! state/epoch/<n>.key              private key of the epoch
-//! state/cache                      projections; may be deleted at any time
+//! state/trail/g<n>/segments/<20-digit index of first entry>.jsonl[.zst]   entries, one a line
+//! state/trail/g<n>/tree/0 1 2 …      hash i of tile level L at offset 32·i, full subtrees of 256^L leaves
+//! state/trail/g<n>/checkpoint        newest C2SP signed note, replaced in one step
+//! state/trail/g<n>/checkpoints/<20-digit size>   older ones
+//! state/trail/g<n>/quarantine/<offset>-<sha256>.bin   bytes cut from a torn tail
+//! state/trail/g<n>/pruned.jsonl      what pruning leaves of the entries it removed
+//! state/trail/.new/                  a generation that is being made
+//! state/trail/reserve                16 MiB, given up when the disk is full
+//! state/trail/LOCK                   one writer
+//! state/epoch/<n>.key                private key of the epoch in force
+//! state/cache                        projections; may be deleted at any time
+//! state/grants/<digest>.jsonl.zst    rows of grants snapshots that entries name
+//! keys/log.key report.key …          long-lived keys, outside of the state
 //! ```
 //!
-//! An entry is one line of at most 60 KiB (see [`entry`]); its leaf hash is
-//! `SHA-256(0x00 ‖ line without newline)` over the stored bytes, and `prev` inside the line is the leaf
-//! hash of the entry before. So the chain stands inside the leaves, and only the RFC 6962 tree over them is
-//! proved ([`tree`]). A *group* is atomic and ends with a `commit` entry that holds the root over all
-//! entries before it, the cursors that moved, and a signature of the epoch key. A group never spans
-//! segments; a segment closes at 64 MiB or 24 h. A [`note::Checkpoint`] signed by the log key and the
-//! epoch key acknowledges everything below its size.
+//! # Entries
+//!
+//! One line of UTF-8 JSON of at most 60 KiB, ended by `\n` ([`entry`]):
+//!
+//! ```text
+//! {"i":<index>,"prev":"<64 hex>","t":"<RFC 3339, six fraction digits, Z>","kind":"<kind>"[,members…]}
+//! ```
+//!
+//! The leaf hash is `SHA-256(0x00 ‖ line without newline)` over the stored bytes; nothing is written again to
+//! verify it. `prev` is the leaf hash of the entry before (64 zeros for entry 0). So the chain stands inside the
+//! leaves, and only the RFC 6962 tree over them is proved ([`tree`]): there is one commitment, not two that
+//! could disagree. What is too large for a line is split into entries with `part` and `of` in one group.
+//!
+//! A *group* is atomic and ends with a commit:
+//!
+//! ```text
+//! {…,"kind":"commit","root":"<root over all entries before it>"[,"cursors":{…}],"sig":"<base64>"}
+//! ```
+//!
+//! `sig` is the Ed25519 signature of the epoch key in force over `crmwarden/commit/v1\n<origin>\n` and the line's
+//! bytes before `,"sig":`. It is not a checkpoint and never published as one: it lets a start tell our own
+//! unsigned tail from somebody else's. A group never spans segments; a segment closes at 64 MiB or 24 h, and the
+//! next begins with a group of `segment` entries that repeat all positions.
+//!
+//! Kinds that the trail itself knows: `genesis` (entry 0: format version, origin, keys, privacy, and for later
+//! generations what they continue), `segment`, `commit`, `key.epoch` ([`epoch`]), `recovery` ([`recover`]),
+//! `prune` ([`prune`]), `disk_full`, `stop`, `state_cache`, and of `operator` the holds. Other kinds are hashed
+//! and not understood; unknown members are ignored. So every release verifies and resumes what earlier ones
+//! wrote, and a fixture of each version in `tests/fixtures` shows it.
+//!
+//! # Checkpoints
+//!
+//! A C2SP signed note ([`note`]) of origin, size and root, signed by the log key (which witnesses know) and by
+//! the epoch key that signed the commit before it. It counts only with both. Everything below the size of the
+//! newest durable checkpoint is acknowledged; there is no other mark.
 //!
 //! # Invariants
 //!
-//! 1. Nothing is acknowledged, shown or sent before a durable checkpoint covers its commit. The
-//!    acknowledged mark is the size in the newest checkpoint; there is no second mark.
+//! 1. Nothing is acknowledged, shown or sent before a durable checkpoint covers its commit.
 //! 2. Order of an append: space → write → fdatasync → read back and hash again → tiles → sign → checkpoint
 //!    (temporary file, fsync, rename, fsync of the folder). What is signed is durable before.
 //! 3. After any failed write or sync nothing more is written by this process. A sync is never retried.
 //! 4. `t` never decreases. Indices are contiguous. One process writes (`LOCK`).
-//! 5. The trail does not know what bodies mean. It knows its own kinds: `genesis`, `segment`, `commit`,
-//!    `recovery`, `disk_full`, `state_cache`.
+//! 5. A key of an epoch that has ended is destroyed before the next commit, so who takes over this host later
+//!    cannot sign for that time.
+//! 6. No two histories are ever signed under one origin: what cannot be continued goes on as a new generation
+//!    ([`generation`]).
+//! 7. All reading and writing goes through one seam, [`disk::Disk`]. `tests/crash` puts a disk there that keeps
+//!    any subset of what was not synced, ends the process at any call, and shows for each sync that leaving it
+//!    out is noticed.
 //!
 //! # The medium
 //!
-//! Assumed: what fdatasync or fsync reported durable stays; a rename within a folder is atomic; after a
-//! power loss sectors that were written and not synced may hold the old content, zeros or the new, in any
-//! order. Not assumed: that a sync that failed may be repeated, or that lengths and data persist together.
+//! Assumed: what fdatasync or fsync reported durable stays; a rename is atomic; after a power loss sectors that
+//! were written and not synced may hold the old content, zeros or the new, in any order, and names in folders
+//! likewise. Not assumed: that a sync that failed may be repeated, that lengths and data persist together, that
+//! a new file's name is durable because its content is, or that an overwritten key leaves a flash medium.
 //!
 //! # Trust per file
 //!
-//! | file | who can modify it can |
-//! |---|---|
-//! | segments | be noticed: every byte below the signed size is under the root, every commit signed |
-//! | checkpoint | roll back to an older signed state; noticed by whoever kept a newer one |
-//! | tree, cache | cost time: both are checked against the signed root and rebuilt |
-//! | quarantine | nothing: its digest stands in a `recovery` entry |
-//! | epoch key | with the log key: write history from now on, in this process's name |
+//! | file | trusted | who can modify it can |
+//! |---|---|---|
+//! | segments | no | be noticed: every byte below the signed size is under the root, every commit signed |
+//! | checkpoint | no | roll back to an older signed state; noticed by whoever kept a newer one |
+//! | checkpoints | no | remove evidence of older heads, or what anchors signed; not make any |
+//! | pruned.jsonl | no | be noticed: its frontier must lead to the signed root, its lines are signed |
+//! | tree | no | make proofs fail: what comes out of it is checked against a signed root |
+//! | cache | no | cost time: it counts only if a signed entry names its digest |
+//! | quarantine | no | nothing: its digest stands in a `recovery` entry |
+//! | grants | no | be noticed: an entry names the digest of the rows |
+//! | .new | no | stop a creation: it is finished only where entry 0 names the key in it |
+//! | epoch key | yes | sign commits of this epoch; with the log key, write history from this epoch's start on |
+//! | log key | yes | alone nothing: no head counts without the epoch key; with it, see above |
+//! | matching, fingerprint keys | yes | link pseudonyms, fingerprints and digests of raw records to guessed values |
 
 mod adopt;
 mod cache;

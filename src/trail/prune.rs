@@ -16,8 +16,8 @@
 //!
 //! # Order, and a crash in between
 //!
-//! entry committed and signed → `pruned.jsonl` replaced → rows of grants that no later entry names removed →
-//! segments removed, oldest first, and their folder synced. A start whose trail says a minimum above the
+//! entry committed and signed → `pruned.jsonl` replaced → rows of grants that no later entry names, and details,
+//! removed durably → segments removed, oldest first, and their folder synced. A start whose trail says a minimum above the
 //! first segment goes on from the second step.
 
 use super::disk::{self, Disk};
@@ -320,12 +320,18 @@ fn finish(disk: &dyn Disk, paths: &Paths, folder: &Path, to: u64) -> Result<u64,
         let path = paths.grants(&digest);
         disk.remove(&path).map_err(|error| TrailError::io("remove", &path, error))?;
     }
+    for file in &gone {
+        let details = paths.details(file.first);
+        disk.remove(&details).map_err(|error| TrailError::io("remove", &details, error))?;
+    }
+    // While a segment is here, a start goes on with this; so the segments go last.
+    for dir in [paths.state.join("details"), paths.state.join("grants")] {
+        sync(disk, &dir)?;
+    }
     let mut bytes = 0;
     for file in &gone {
         let failed = |error| TrailError::io("remove", &file.path, error);
         bytes += disk.length(&file.path).map_err(failed)?;
-        let details = paths.details(file.first);
-        disk.remove(&details).map_err(|error| TrailError::io("remove", &details, error))?;
         // All forms, where a compression was interrupted.
         let plain = folder.join("segments").join(super::segment_name(file.first));
         let packed = plain.with_extension("jsonl.zst");
@@ -333,12 +339,16 @@ fn finish(disk: &dyn Disk, paths: &Paths, folder: &Path, to: u64) -> Result<u64,
             disk.remove(&path).map_err(failed)?;
         }
     }
-    for dir in [paths.state.join("details"), paths.state.join("grants"), folder.join("segments")] {
-        if disk.exists(&dir).map_err(|error| TrailError::io("look at", &dir, error))? {
-            disk.sync_dir(&dir).map_err(|error| TrailError::io("sync", &dir, error))?;
-        }
-    }
+    sync(disk, &folder.join("segments"))?;
     Ok(bytes)
+}
+
+/// Makes what was removed from a folder gone for good, where there is such a folder.
+fn sync(disk: &dyn Disk, dir: &Path) -> Result<(), TrailError> {
+    match disk.exists(dir).map_err(|error| TrailError::io("look at", dir, error))? {
+        true => disk.sync_dir(dir).map_err(|error| TrailError::io("sync", dir, error)),
+        false => Ok(()),
+    }
 }
 
 /// Digests of the grants rows that the entries of these segments name.

@@ -47,6 +47,17 @@ pub struct Opened {
 
 /// Opens the trail of a deployment, or creates it where nothing was there before.
 pub fn open(disk: &Arc<dyn Disk>, paths: &Paths, deployment: &str, now: Time) -> Result<Opened, TrailError> {
+    open_telling(disk, paths, deployment, now, &mut |_, _| ())
+}
+
+/// [`open`], which tells how far it is: entries read, and how many there are.
+pub fn open_telling(
+    disk: &Arc<dyn Disk>,
+    paths: &Paths,
+    deployment: &str,
+    now: Time,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Opened, TrailError> {
     create::check_deployment(deployment)?;
     create::prepare_folders(&**disk, paths)?;
     let lock = lock(&**disk, paths)?;
@@ -54,7 +65,7 @@ pub fn open(disk: &Arc<dyn Disk>, paths: &Paths, deployment: &str, now: Time) ->
     Trail::make_reserve(&**disk, paths)?;
     let keys = Keys::read(&**disk, &paths.keys)?;
     let recovery = Recovery::read(disk, paths, deployment, &keys)?;
-    let (trail, cache, recovered) = recovery.run(now)?;
+    let (trail, cache, recovered) = recovery.run(now, progress)?;
     Ok(Opened { trail, keys, lock, cache, created, recovered })
 }
 
@@ -146,9 +157,10 @@ impl<'a> Recovery<'a> {
         Ok(Recovery { disk, paths, generation, folder, origin, log, first, files, kept, signed, note })
     }
 
-    fn run(mut self, now: Time) -> Result<Recovered, TrailError> {
+    fn run(mut self, now: Time, progress: &mut dyn FnMut(u64, u64)) -> Result<Recovered, TrailError> {
         let disk = Arc::clone(self.disk);
-        let (mut scan, mut tiles, cache) = self.walk()?;
+        let size = self.signed.size;
+        let (mut scan, mut tiles, cache) = self.walk(&mut |done| progress(done, size))?;
         self.check_signer(&scan)?;
         let authentic =
             |scan: &Scan, entry: &super::Entry<'_>| entry.commit_holds(&self.origin, &scan.epochs.key);
@@ -188,14 +200,17 @@ impl<'a> Recovery<'a> {
 
     /// Everything below the signed size, from the newest cache that counts or from the start.
     #[allow(clippy::type_complexity)] // Three results of one walk, taken apart at once.
-    fn walk(&self) -> Result<(Scan, Option<Tiles>, Option<(u64, Vec<u8>)>), TrailError> {
+    fn walk(
+        &self,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(Scan, Option<Tiles>, Option<(u64, Vec<u8>)>), TrailError> {
         let disk = &**self.disk;
         if let Some(cached) = cache::read(disk, self.paths, &self.origin) {
             let mut scan = cached.scan;
             let size = scan.head.frontier.size();
             let counts = size <= self.signed.size
                 && scan
-                    .to_signed(disk, &self.files, &self.signed, Some(&cached.digest), &mut None)
+                    .to_signed(disk, &self.files, &self.signed, Some(&cached.digest), &mut None, progress)
                     .unwrap_or(false);
             if let Some(tiles) =
                 counts.then(|| Tiles::resume(disk, &self.folder, size)).transpose()?.flatten()
@@ -209,7 +224,7 @@ impl<'a> Recovery<'a> {
             // Below the minimum the hashes are in the files or nowhere.
             minimum => Tiles::resume(disk, &self.folder, minimum)?,
         };
-        scan.to_signed(disk, &self.files, &self.signed, None, &mut tiles)?;
+        scan.to_signed(disk, &self.files, &self.signed, None, &mut tiles, progress)?;
         match &mut tiles {
             Some(tiles) if self.kept.is_none() => {
                 tiles.append(disk, &mut scan.fresh)?;

@@ -190,7 +190,8 @@ impl Scan {
     }
 
     /// Reads on to the signed size and checks the root. Also says whether a `state_cache` entry with the
-    /// digest `wanted` was met on the way. Tile hashes go to `tiles` where they are rebuilt.
+    /// digest `wanted` was met on the way. Tile hashes go to `tiles` where they are
+    /// rebuilt. `progress` is told the entries read, a segment at a time.
     pub fn to_signed(
         &mut self,
         disk: &dyn Disk,
@@ -198,6 +199,7 @@ impl Scan {
         signed: &Checkpoint,
         wanted: Option<&Hash>,
         tiles: &mut Option<Tiles>,
+        progress: &mut dyn FnMut(u64),
     ) -> Result<bool, TrailError> {
         let mut found = false;
         let place = files.iter().position(|file| file.first == self.segment).unwrap_or(0);
@@ -213,6 +215,7 @@ impl Scan {
                 (self.segment, self.offset) = (file.first, 0);
             }
             found |= self.file_to_signed(disk, file, signed, wanted, tiles)?;
+            progress(self.head.frontier.size());
         }
         let size = self.head.frontier.size();
         if size < signed.size {

@@ -48,7 +48,8 @@ struct Model {
     /// Private keys of epochs whose end was reported.
     destroyed: Vec<Vec<u8>>,
     pruned_to: u64,
-    grants: Vec<(String, bool)>,
+    /// Digests of grants rows and the index of the entry that names them.
+    grants: Vec<(String, u64)>,
 }
 
 struct Run {
@@ -141,9 +142,12 @@ impl Run {
                 return Err("a destroyed epoch key is still on the medium".into());
             }
         }
-        let tiles = self.sim.content(&paths().generation(1).join("tree/0")).unwrap_or_default();
-        if (tiles.len() as u64) < 32 * self.model.pruned_to {
-            return Err("hashes of pruned entries are lost".into());
+        for level in 0..2 {
+            let path = paths().generation(1).join(format!("tree/{level}"));
+            let tiles = self.sim.content(&path).unwrap_or_default();
+            if (tiles.len() as u64) < 32 * (self.model.pruned_to >> (8 * level)) {
+                return Err("hashes of pruned entries are lost".into());
+            }
         }
         let dir = paths().generation(1).join("segments");
         for name in self.sim.names(&dir).unwrap() {
@@ -236,8 +240,16 @@ impl Run {
         for value in values.iter().filter(|value| value["kind"] == "grants") {
             let path = paths().grants(value["digest"].as_str().unwrap());
             let rows = self.sim.content(&path).map(|bytes| zstd::stream::decode_all(&bytes[..]));
-            if !matches!(rows, Some(Ok(rows)) if rows == b"{\"row\":1}\n") {
+            let digest = |rows: &[u8]| oracle::hex(&<sha2::Sha256 as sha2::Digest>::digest(rows));
+            if !matches!(rows, Some(Ok(rows)) if value["digest"] == digest(&rows)) {
                 return Err("rows of grants that an entry names are not there".into());
+            }
+        }
+        let pruned = |(_, index): &&(String, u64)| *index < self.model.pruned_to;
+        for (digest, _) in self.model.grants.iter().filter(pruned) {
+            let named = values.iter().any(|value| value["digest"] == **digest);
+            if !named && self.sim.content(&paths().grants(digest)).is_some() {
+                return Err("rows that only pruned entries name are still there".into());
             }
         }
         Ok(())
@@ -247,12 +259,13 @@ impl Run {
         let trail = &mut opened.trail;
         match self.dice.below(24) {
             0..=9 => {
-                let size = self.dice.below(5) + 1;
+                // A large group now and then fills subtrees of the tile files' next level.
+                let size = if self.dice.one_in(12) { 260 } else { self.dice.below(5) + 1 };
                 let ids: Vec<u64> = (self.model.next_id..self.model.next_id + size).collect();
                 self.model.next_id += size;
                 let now = self.now();
                 self.model.groups.push(ids.clone());
-                let long = self.dice.below(1200) as usize;
+                let long = if size > 5 { 1 } else { self.dice.below(1200) as usize };
                 trail.commit(&group(&ids, long), &cursors(ids[0]), now)?;
             }
             10..=15 => {
@@ -282,15 +295,15 @@ impl Run {
             }
             21 => {
                 let now = self.now();
-                let rows = b"{\"row\":1}\n";
-                let digest = oracle::hex(&<sha2::Sha256 as sha2::Digest>::digest(rows));
-                trail.keep_grants(&digest, rows, now)?;
+                let rows = format!("{{\"row\":{}}}\n", self.model.grants.len());
+                let digest = oracle::hex(&<sha2::Sha256 as sha2::Digest>::digest(&rows));
+                trail.keep_grants(&digest, rows.as_bytes(), now)?;
+                self.model.grants.push((digest.clone(), trail.next_index()));
                 let mut bodies = Bodies::default();
                 bodies.push("grants", |out| {
                     out.extend_from_slice(format!("\"digest\":\"{digest}\"").as_bytes());
                 });
                 trail.commit(&bodies, &Cursors::new(), now)?;
-                self.model.grants.push((digest, true));
             }
             22 => {
                 // It runs beside the writer, which its failure does not stop.

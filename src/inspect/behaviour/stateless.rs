@@ -3,6 +3,7 @@
 use super::rule::{DetectionRule, Needs};
 use super::view::View;
 use crate::model::Event;
+use crate::model::event::{Action, Category};
 use rsigma_eval::CompiledRule;
 use rsigma_eval::compiler::{compile_rule, eval_condition};
 
@@ -44,6 +45,12 @@ impl Stateless {
             }
         }
         Ok(Stateless { parts })
+    }
+
+    /// Whether any part could match an event of this category and action. Where none could, nobody needs to
+    /// read the rest of it.
+    pub fn may_match(&self, category: Option<Category>, action: Option<Action>) -> bool {
+        self.parts.iter().any(|part| part.needs.allow(category, action))
     }
 
     /// The parts that match. Looks at category and action first: a few bit operations settle most parts.
