@@ -156,7 +156,7 @@ class Trail:
         entries = (json.loads(line) for path in files for line in lines(path) if b'"kind":"prune"' in line)
         entry = next((entry for entry in entries if entry["kind"] == "prune" and entry["to"] == first), None)
         require(entry, f"entries 0 to {first - 1} are missing, and no prune entry says so")
-        genesis, *epochs = (self.folder / "pruned.jsonl").read_bytes().splitlines()
+        _, genesis, *epochs = (self.folder / "pruned.jsonl").read_bytes().splitlines()
         require(sha256(b"\0", genesis).hex() == self.entry0, "entry 0: not the one that the trust file names")
         for line in epochs:
             self.new_epoch(line)
@@ -167,7 +167,7 @@ class Trail:
         require(self.root().hex() == entry["root"], f"entry {entry['i']}: its frontier does not give its root")
 
     def verify(self):
-        files = sorted((self.folder / "segments").iterdir())
+        files = sorted(path for path in (self.folder / "segments").iterdir() if path.suffix != ".tmp")
         for path in files:
             require(re.fullmatch(r"\d{20}\.jsonl(\.zst)?", path.name), f"{path.name} is no segment")
         files = [path for path in files if path.suffix == ".jsonl" or path.with_suffix("") not in files]
