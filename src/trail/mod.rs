@@ -103,6 +103,7 @@ pub mod generation;
 pub mod keys;
 pub mod note;
 pub mod pack;
+pub mod proof;
 pub mod prune;
 pub mod read;
 pub mod recover;
