@@ -109,6 +109,7 @@ pub mod read;
 pub mod recover;
 mod scan;
 mod tilefiles;
+pub mod tiles;
 pub mod tree;
 pub mod trust;
 pub mod verify;
