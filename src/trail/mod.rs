@@ -105,6 +105,7 @@ pub mod note;
 pub mod pack;
 pub mod proof;
 pub mod prune;
+pub mod publish;
 pub mod read;
 pub mod recover;
 mod scan;

@@ -18,6 +18,11 @@ pub const HASHES_MAX: usize = 63;
 pub trait Hashes {
     /// Hash of the subtree over the 2^`level` leaves from `index`·2^`level` on.
     fn node(&mut self, level: u32, index: u64) -> io::Result<Hash>;
+
+    /// Hashes of `count` subtrees of one level from `first` on.
+    fn row(&mut self, level: u32, first: u64, count: u64) -> io::Result<Vec<Hash>> {
+        (first..first.saturating_add(count)).map(|index| self.node(level, index)).collect()
+    }
 }
 
 /// Why a proof does not count.
