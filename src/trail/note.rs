@@ -62,6 +62,12 @@ fn parse_vkey(vkey: &str, kind: u8) -> Option<(String, VerifyingKey)> {
     valid.then(|| (name.to_owned(), key))
 }
 
+/// The type byte of a vkey, for messages; nothing else of it is checked.
+pub(super) fn vkey_type(vkey: &str) -> Option<u8> {
+    let key = vkey.splitn(3, '+').nth(2)?;
+    BASE64.decode(key).ok()?.first().copied()
+}
+
 /// Whether a key may have this name.
 fn is_name(name: &str) -> bool {
     !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c == '+')
