@@ -116,6 +116,7 @@ pub mod tlog_proof;
 pub mod tree;
 pub mod trust;
 pub mod verify;
+pub mod witness;
 pub mod writer;
 
 pub use entry::{Bodies, Entry};
