@@ -56,9 +56,8 @@ fn parse_vkey(vkey: &str, kind: u8) -> Option<(String, VerifyingKey)> {
     let bytes = BASE64.decode(key).ok()?;
     let (typed, key) = bytes.split_first()?;
     let key = VerifyingKey::from_bytes(key.try_into().ok()?).ok()?;
-    let valid = *typed == kind
-        && is_name(name)
-        && digest::parse_hex(id.as_bytes())? == key_id(name, kind, &key);
+    let valid =
+        *typed == kind && is_name(name) && digest::parse_hex(id.as_bytes())? == key_id(name, kind, &key);
     valid.then(|| (name.to_owned(), key))
 }
 
@@ -253,8 +252,9 @@ pub fn signers(note: &str) -> impl Iterator<Item = &str> {
 impl<'a> SignatureLine<'a> {
     /// Reads a line without its newline.
     pub fn parse(line: &'a str) -> Result<SignatureLine<'a>, NoteError> {
-        let rest =
-            line.strip_prefix("\u{2014} ").ok_or(NoteError::Malformed("a signature line without its dash"))?;
+        let rest = line
+            .strip_prefix("\u{2014} ")
+            .ok_or(NoteError::Malformed("a signature line without its dash"))?;
         let (name, base64) =
             rest.split_once(' ').ok_or(NoteError::Malformed("a signature line without a key"))?;
         let bytes =
@@ -474,7 +474,10 @@ mod tests {
             let changed = Note::parse(&changed).unwrap().cosigned_by(&key);
             assert_eq!(changed, Err(NoteError::BadSignature("w.example/w".into())), "byte {place}");
         }
-        let short = format!("{text}\n\u{2014} w.example/w {}\n", BASE64.encode([&key.id()[..], &line[..71]].concat()));
+        let short = format!(
+            "{text}\n\u{2014} w.example/w {}\n",
+            BASE64.encode([&key.id()[..], &line[..71]].concat())
+        );
         assert!(Note::parse(&short).unwrap().cosigned_by(&key).is_err());
         let elsewhere = format!("o\n8\nroot\n\n{}", witness.sign(text, 1_700_000_000));
         assert!(Note::parse(&elsewhere).unwrap().cosigned_by(&key).is_err());

@@ -67,8 +67,8 @@ impl From<TrailError> for PublishError {
 /// The log key that entry 0 of a generation names.
 pub fn log_key(disk: &dyn Disk, folder: &Path) -> Result<Verifier, TrailError> {
     let genesis = genesis_line(disk, folder)?.and_then(|line| Genesis::of_line(&line));
-    let key = genesis
-        .and_then(|genesis| Verifier::parse(&genesis.log).filter(|key| key.name == genesis.origin));
+    let key =
+        genesis.and_then(|genesis| Verifier::parse(&genesis.log).filter(|key| key.name == genesis.origin));
     key.ok_or_else(|| {
         TrailError::refused(format!("{} has no entry 0 that names its log key", folder.display()))
     })
@@ -146,6 +146,9 @@ pub struct Continued {
     /// The consistency proof.
     pub proof: Vec<Hash>,
 }
+
+/// What walks over entries: it gets the index and the line.
+pub type Visit<'a> = dyn FnMut(u64, &[u8]) -> Result<(), TrailError> + 'a;
 
 /// A generation at one of its checkpoints.
 pub struct Log {
@@ -234,12 +237,16 @@ impl Log {
         }
         let mut bundle = Vec::new();
         let mut wanted = hashes.iter();
-        entries(&*self.disk, &self.folder, path.first(), path.first() + path.width, &mut |line| {
-            match wanted.next() == Some(&leaf_hash(line)) && push_entry(&mut bundle, line) {
+        entries(
+            &*self.disk,
+            &self.folder,
+            path.first(),
+            path.first() + path.width,
+            &mut |line| match wanted.next() == Some(&leaf_hash(line)) && push_entry(&mut bundle, line) {
                 true => Ok(()),
                 false => Err(not_signed(&self.head)),
-            }
-        })?;
+            },
+        )?;
         Ok(bundle)
     }
 
@@ -305,10 +312,7 @@ impl Log {
 
     /// Calls `visit` with index and line of all signed entries that are left, in order, and fails at the end
     /// where they were not what was signed. Nothing of it is kept in memory.
-    pub fn each_line(
-        &mut self,
-        visit: &mut dyn FnMut(u64, &[u8]) -> Result<(), TrailError>,
-    ) -> Result<(), PublishError> {
+    pub fn each_line(&mut self, visit: &mut Visit<'_>) -> Result<(), PublishError> {
         self.each_leaf(&mut |_, _, _| Ok(()), visit)
     }
 
@@ -316,7 +320,7 @@ impl Log {
     fn each_leaf(
         &mut self,
         full: &mut dyn FnMut(u32, u64, Hash) -> Result<(), TrailError>,
-        visit: &mut dyn FnMut(u64, &[u8]) -> Result<(), TrailError>,
+        visit: &mut Visit<'_>,
     ) -> Result<(), PublishError> {
         let mut frontier = self.pruned.clone();
         entries(&*self.disk, &self.folder, self.minimum(), self.head.size, &mut |line| {

@@ -56,10 +56,14 @@ impl TilePath {
         let (kind, rest) = name.strip_prefix("tile/")?.split_once('/')?;
         let kind = match kind {
             "entries" => Kind::Entries,
-            level => Kind::Hashes(u32::try_from(parse_decimal(level)?).ok().filter(|level| *level <= LEVEL_MAX)?),
+            level => {
+                Kind::Hashes(u32::try_from(parse_decimal(level)?).ok().filter(|level| *level <= LEVEL_MAX)?)
+            }
         };
         let (groups, width) = match rest.split_once(".p/") {
-            Some((groups, width)) => (groups, parse_decimal(width).filter(|width| (1..WIDTH).contains(width))?),
+            Some((groups, width)) => {
+                (groups, parse_decimal(width).filter(|width| (1..WIDTH).contains(width))?)
+            }
             None => (rest, WIDTH),
         };
         let mut index: u64 = 0;
@@ -86,7 +90,9 @@ impl TilePath {
     /// Whether a tree of `size` leaves has all hashes, or entries, of this tile.
     pub fn is_in(&self, size: u64) -> bool {
         let first = self.index.checked_mul(WIDTH);
-        first.and_then(|first| first.checked_add(self.width)).is_some_and(|end| end <= hashes(self.level(), size))
+        first
+            .and_then(|first| first.checked_add(self.width))
+            .is_some_and(|end| end <= hashes(self.level(), size))
     }
 
     /// Index of the first hash or entry in its level. Only for a tile that [`TilePath::is_in`] some tree.
@@ -205,13 +211,43 @@ mod tests {
     #[test]
     fn other_spellings_are_refused() {
         for name in [
-            "", "tile", "tile/", "tile/0", "tile/0/", "tile//000", "tile/0/0", "tile/0/00", "tile/0/0000",
-            "tile/00/000", "tile/01/000", "tile/+1/000", "tile/64/000", "tile/-1/000", "tile/data/000",
-            "tile/Entries/000", "tile/0/x000/001", "tile/0/x000", "tile/0/001/002", "tile/0/x01/002",
-            "tile/0/X001/002", "tile/0/xx001/002", "tile/0/000.p", "tile/0/000.p/", "tile/0/000.p/0",
-            "tile/0/000.p/256", "tile/0/000.p/01", "tile/0/000.p/+1", "tile/0/000.p/1/", "tile/0/000/",
-            "tile/0/000.p/1.p/1", "/tile/0/000", "tile/0/x001/x234/067 ", "tile/0/../000", "tile/0/00\u{661}",
-            "tile/entries/x018/x446/x744/x073/x709/x551/616", "tile/0/x999/x999/x999/x999/x999/x999/999",
+            "",
+            "tile",
+            "tile/",
+            "tile/0",
+            "tile/0/",
+            "tile//000",
+            "tile/0/0",
+            "tile/0/00",
+            "tile/0/0000",
+            "tile/00/000",
+            "tile/01/000",
+            "tile/+1/000",
+            "tile/64/000",
+            "tile/-1/000",
+            "tile/data/000",
+            "tile/Entries/000",
+            "tile/0/x000/001",
+            "tile/0/x000",
+            "tile/0/001/002",
+            "tile/0/x01/002",
+            "tile/0/X001/002",
+            "tile/0/xx001/002",
+            "tile/0/000.p",
+            "tile/0/000.p/",
+            "tile/0/000.p/0",
+            "tile/0/000.p/256",
+            "tile/0/000.p/01",
+            "tile/0/000.p/+1",
+            "tile/0/000.p/1/",
+            "tile/0/000/",
+            "tile/0/000.p/1.p/1",
+            "/tile/0/000",
+            "tile/0/x001/x234/067 ",
+            "tile/0/../000",
+            "tile/0/00\u{661}",
+            "tile/entries/x018/x446/x744/x073/x709/x551/616",
+            "tile/0/x999/x999/x999/x999/x999/x999/999",
         ] {
             assert_eq!(TilePath::parse(name), None, "{name}");
         }

@@ -110,12 +110,9 @@ impl Policy {
             reader.line(line).map_err(|what| PolicyError { line: number, what })?;
         }
         match reader.quorum {
-            Some(quorum) => Ok(Policy {
-                logs: reader.logs,
-                witnesses: reader.witnesses,
-                groups: reader.groups,
-                quorum,
-            }),
+            Some(quorum) => {
+                Ok(Policy { logs: reader.logs, witnesses: reader.witnesses, groups: reader.groups, quorum })
+            }
             None => Err(PolicyError { line: 0, what: "the policy has no `quorum` line".into() }),
         }
     }
@@ -140,7 +137,8 @@ impl Policy {
         let times: Vec<Option<u64>> =
             self.witnesses.iter().map(|witness| note.cosigned_by(&witness.key)).collect::<Result<_, _>>()?;
         let cosigned = self.witnesses.iter().zip(&times);
-        let witnesses = cosigned.filter_map(|(witness, time)| Some((witness.name.clone(), (*time)?))).collect();
+        let witnesses =
+            cosigned.filter_map(|(witness, time)| Some((witness.name.clone(), (*time)?))).collect();
         let mut groups: Vec<bool> = Vec::with_capacity(self.groups.len());
         for group in &self.groups {
             let seen = |member: &&Named| holds(**member, &times, &groups);
@@ -159,13 +157,31 @@ fn holds(named: Named, times: &[Option<u64>], groups: &[bool]) -> bool {
     }
 }
 
-/// The policy at the end of a trust file, after its first empty line; `None` where the file ends before.
-pub fn of_trust_file(text: &str) -> Result<Option<Policy>, PolicyError> {
-    let Some((head, policy)) = text.split_once("\n\n") else { return Ok(None) };
-    match policy.is_empty() {
-        true => Ok(None),
-        false => Policy::parse(policy, head.split('\n').count() + 1).map(Some),
+/// Words that begin the lines of a trust file before its policy.
+const HEAD: [&str; 6] = ["origin", "log", "epoch0", "entry0", "report", "tsa"];
+
+/// The policy at the end of a trust file, after its first empty line. Every trust file has one, if only
+/// `quorum none`: a file that lost its end, its empty line or its kind of line ends is refused.
+pub fn of_trust_file(text: &str) -> Result<Policy, PolicyError> {
+    let fault = |line, what: String| Err(PolicyError { line, what });
+    for (line, number) in text.split('\n').zip(1..).skip(1) {
+        let word = line.split(' ').next().unwrap_or_default();
+        if line.ends_with('\r') {
+            return fault(number, "lines of a trust file end with a newline alone".into());
+        }
+        if line.is_empty() {
+            let start: usize = text.split_inclusive('\n').take(number).map(str::len).sum();
+            return match text.get(start..) {
+                Some(policy) if !policy.is_empty() => Policy::parse(policy, number),
+                _ => fault(0, "the trust file ends before its policy (`quorum none` asks for nobody)".into()),
+            };
+        }
+        if !HEAD.contains(&word) {
+            let what = format!("`{}` belongs behind the empty line that the policy begins with", shown(word));
+            return fault(number, what);
+        }
     }
+    fault(0, "the trust file ends before its policy (`quorum none` asks for nobody)".into())
 }
 
 #[derive(Default)]
@@ -199,9 +215,7 @@ impl Reader {
             ["group", ..] => Err("`group <name> any|all|<k> <name>…` is expected".into()),
             ["quorum", name] => self.quorum(name),
             ["quorum", ..] => Err("`quorum none|<name>` is expected".into()),
-            [first, ..] => {
-                Err(format!("`{}` is none of log, witness, group and quorum", shown(first)))
-            }
+            [first, ..] => Err(format!("`{}` is none of log, witness, group and quorum", shown(first))),
         }
     }
 
@@ -272,9 +286,8 @@ impl Reader {
     }
 
     fn named(&self, name: &str) -> Result<Named, String> {
-        self.find(name).ok_or_else(|| {
-            format!("no line before this one defines a witness or a group `{}`", shown(name))
-        })
+        self.find(name)
+            .ok_or_else(|| format!("no line before this one defines a witness or a group `{}`", shown(name)))
     }
 
     fn new_name(&self, name: &str) -> Result<(), String> {

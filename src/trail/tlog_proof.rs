@@ -102,7 +102,9 @@ impl TlogProof {
             return malformed(1, "a proof begins with `c2sp.org/tlog-proof@v1`");
         }
         let mut extra = None;
-        if let Some((base64, number)) = lines.peek().and_then(|(line, n)| Some((line.strip_prefix("extra ")?, *n))) {
+        if let Some((base64, number)) =
+            lines.peek().and_then(|(line, n)| Some((line.strip_prefix("extra ")?, *n)))
+        {
             match BASE64.decode(base64) {
                 Ok(bytes) if bytes.len() <= EXTRA_MAX => extra = Some(bytes),
                 _ => return malformed(number, "`extra` is not base64 of at most 64 KiB"),
@@ -243,7 +245,8 @@ mod tests {
             (format!("{HEAD}\nindex 1\n\n{}", "n".repeat(FILE_MAX)), 1),
         ] {
             let found = TlogProof::parse(&text);
-            let at = |error: &TlogProofError| matches!(error, TlogProofError::Malformed(at, _) if *at == line);
+            let at =
+                |error: &TlogProofError| matches!(error, TlogProofError::Malformed(at, _) if *at == line);
             assert!(found.as_ref().is_err_and(at), "{text:?}: {found:?}");
         }
     }

@@ -182,7 +182,8 @@ impl Witness {
         let malformed = |why: &str| Answer::refused(400, why);
         let request = Request::parse(body).map_err(malformed)?;
         let note = Note::parse(request.note).map_err(|error| malformed(&error.to_string()))?;
-        let checkpoint = Checkpoint::parse_form(note.text).ok_or_else(|| malformed("this is no checkpoint"))?;
+        let checkpoint =
+            Checkpoint::parse_form(note.text).ok_or_else(|| malformed("this is no checkpoint"))?;
         let keys = self.logs.get(&checkpoint.origin);
         let keys = keys.ok_or_else(|| Answer::refused(404, "we are no witness of this log"))?;
         let lines = signed_lines(&note, keys)

@@ -156,7 +156,8 @@ impl Tiles {
     }
 
     fn finish(self, to: &mut Folder<'_>) -> Result<(), TrailError> {
-        for (level, (first, hashes)) in (0u32..).zip(self.open).filter(|(_, (_, hashes))| !hashes.is_empty()) {
+        for (level, (first, hashes)) in (0u32..).zip(self.open).filter(|(_, (_, hashes))| !hashes.is_empty())
+        {
             let width = hashes.len() as u64;
             let tile = TilePath { kind: Kind::Hashes(level), index: first / WIDTH, width };
             to.put(&tile, &tile_bytes(&hashes))?;

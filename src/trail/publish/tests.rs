@@ -76,7 +76,8 @@ fn grow(trail: &mut Trail, size: u64, now: Time) {
         let mut bodies = Bodies::default();
         for n in 0..(size - trail.next_index() - 1).min(2000) {
             let text = "x".repeat(n as usize * 7 % 300);
-            bodies.push("event", |out| out.extend_from_slice(format!("\"n\":{n},\"x\":\"{text}\"").as_bytes()));
+            bodies
+                .push("event", |out| out.extend_from_slice(format!("\"n\":{n},\"x\":\"{text}\"").as_bytes()));
         }
         trail.commit(&bodies, &Cursors::new(), now).unwrap();
     }
@@ -111,7 +112,8 @@ fn every_tile_bundle_and_proof_of_a_trail() {
         let hashes = tile_hashes(&mut tree, &path).unwrap();
         if path.kind == Kind::Entries {
             let first = path.first() as usize;
-            let wanted: Vec<&[u8]> = lines[first..first + path.width as usize].iter().map(Vec::as_slice).collect();
+            let wanted: Vec<&[u8]> =
+                lines[first..first + path.width as usize].iter().map(Vec::as_slice).collect();
             assert_eq!(parse_bundle(&bytes, path.width), Some(wanted), "{path}");
         } else {
             assert_eq!(parse_tile(&bytes, path.width), Some(hashes), "{path}");
@@ -120,7 +122,9 @@ fn every_tile_bundle_and_proof_of_a_trail() {
     // Partial tiles of earlier sizes are parts of the full ones.
     let earlier = log.tile(&TilePath::parse("tile/0/004.p/7").unwrap()).unwrap();
     assert_eq!(earlier, log.tile(&TilePath::parse("tile/0/004").unwrap()).unwrap()[..7 * 32]);
-    for name in ["tile/0/011", "tile/0/011.p/185", "tile/1/000", "tile/2/000.p/1", "tile/entries/012", "tile/63/000"] {
+    for name in
+        ["tile/0/011", "tile/0/011.p/185", "tile/1/000", "tile/2/000.p/1", "tile/entries/012", "tile/63/000"]
+    {
         assert!(matches!(log.tile(&TilePath::parse(name).unwrap()), Err(PublishError::Absent)), "{name}");
     }
     for index in (0..3000).step_by(97).chain([2999]) {
@@ -147,13 +151,20 @@ fn an_older_checkpoint_is_opened_by_its_size() {
     grow(&mut trail, 900, LATER);
     let key = log_key(&RealDisk, &home.folder()).unwrap();
     let mut log = Log::open(&real(), &home.folder(), Some(700), &key).unwrap();
-    assert_eq!((log.head().size, log.tile(&TilePath::parse("tile/0/002.p/188").unwrap()).unwrap().len()), (700, 188 * 32));
+    assert_eq!(
+        (log.head().size, log.tile(&TilePath::parse("tile/0/002.p/188").unwrap()).unwrap().len()),
+        (700, 188 * 32)
+    );
     assert!(matches!(log.tile(&TilePath::parse("tile/0/002.p/189").unwrap()), Err(PublishError::Absent)));
     assert!(matches!(Log::open(&real(), &home.folder(), Some(701), &key), Err(PublishError::Absent)));
-    fs::copy(home.folder().join("checkpoint"), home.folder().join(format!("checkpoints/{:020}", 701))).unwrap();
+    fs::copy(home.folder().join("checkpoint"), home.folder().join(format!("checkpoints/{:020}", 701)))
+        .unwrap();
     assert!(is_refused(Log::open(&real(), &home.folder(), Some(701), &key), "tampered"));
     let other = Home::with(10, LATER);
-    assert!(is_refused(Log::open(&real(), &home.folder(), None, &log_key(&RealDisk, &other.folder()).unwrap()), "tampered"));
+    assert!(is_refused(
+        Log::open(&real(), &home.folder(), None, &log_key(&RealDisk, &other.folder()).unwrap()),
+        "tampered"
+    ));
 }
 
 #[test]
@@ -168,7 +179,10 @@ fn a_cache_that_lies_gives_nothing_out_and_is_made_anew() {
         assert_eq!(is_cache(log.tile(&tile)), place >= 256 * 32, "{place}");
         let mut fresh = home.log();
         let included = fresh.inclusion(300).unwrap();
-        assert_eq!(verify_inclusion(&leaf_hash(&included.line), 300, 1200, &log.head.root, &included.proof), Ok(()));
+        assert_eq!(
+            verify_inclusion(&leaf_hash(&included.line), 300, 1200, &log.head.root, &included.proof),
+            Ok(())
+        );
         log.rebuild().unwrap();
         assert_eq!(log.tile(&tile).unwrap(), right);
         home.edit("tree/0", |bytes| bytes[place] ^= 1);
@@ -187,7 +201,11 @@ fn a_cache_that_lies_gives_nothing_out_and_is_made_anew() {
 fn a_changed_entry_is_never_given_out() {
     let home = Home::with(1200, LATER);
     let name = "segments/00000000000000000000.jsonl";
-    let at = fs::read(home.folder().join(name)).unwrap().windows(8).rposition(|text| text == b"\"x\":\"xxx").unwrap();
+    let at = fs::read(home.folder().join(name))
+        .unwrap()
+        .windows(8)
+        .rposition(|text| text == b"\"x\":\"xxx")
+        .unwrap();
     let damaged = home.log().head().size - 1;
     home.edit(name, |bytes| bytes[at + 6] = b'y');
     let lines = home.lines();
@@ -228,7 +246,8 @@ fn a_directory_is_written_continued_and_never_mixed() {
     let first = export(&mut home.log(), &out).unwrap();
     assert_eq!(first, Exported { tiles: 4, bundles: 3, written: 8, left_out: 0 });
     let mut log = home.log();
-    let mut wanted: Vec<String> = all(600).map(|path| path.to_string()).chain(["checkpoint".into()]).collect();
+    let mut wanted: Vec<String> =
+        all(600).map(|path| path.to_string()).chain(["checkpoint".into()]).collect();
     wanted.sort();
     assert_eq!(files(&out), wanted);
     for path in all(600) {
@@ -298,7 +317,15 @@ fn what_pruning_leaves_is_published_and_proved() {
     assert_eq!(exported.left_out, 68);
     assert_eq!(
         files(&out),
-        ["checkpoint", "tile/0/002", "tile/0/003", "tile/0/004.p/76", "tile/1/000.p/4", "tile/entries/003", "tile/entries/004.p/76"]
+        [
+            "checkpoint",
+            "tile/0/002",
+            "tile/0/003",
+            "tile/0/004.p/76",
+            "tile/1/000.p/4",
+            "tile/entries/003",
+            "tile/entries/004.p/76"
+        ]
     );
     for name in ["tile/0/002", "tile/1/000.p/4"] {
         let path = TilePath::parse(name).unwrap();

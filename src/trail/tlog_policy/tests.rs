@@ -88,7 +88,9 @@ fn no_quorum_a_single_witness_and_numbers() {
     let single = Policy::parse(&format!("witness w {}\nquorum w\n", vkey(11)), 0).unwrap();
     assert!(single.judge(&note(&[11])).unwrap().quorum && !single.judge(&note(&[12])).unwrap().quorum);
     let pair = format!("witness a {}\nwitness b {}\n", vkey(11), vkey(12));
-    for (threshold, one, two) in [("any", true, true), ("1", true, true), ("2", false, true), ("all", false, true)] {
+    for (threshold, one, two) in
+        [("any", true, true), ("1", true, true), ("2", false, true), ("all", false, true)]
+    {
         let policy = Policy::parse(&format!("{pair}group g {threshold} a b\nquorum g\n"), 0).unwrap();
         assert_eq!(policy.judge(&note(&[12])).unwrap().quorum, one, "{threshold}");
         assert_eq!(policy.judge(&note(&[11, 12])).unwrap().quorum, two, "{threshold}");
@@ -163,12 +165,25 @@ fn key(number: u32) -> String {
 #[test]
 fn a_trust_file_ends_with_a_policy() {
     let head = "crmwarden-trust v1\norigin o/g1\nreport r\n";
-    assert_eq!(of_trust_file(head), Ok(None));
-    assert_eq!(of_trust_file(&format!("{head}\n")), Ok(None));
-    let policy = of_trust_file(&format!("{head}\n{}", example())).unwrap().unwrap();
+    let policy = of_trust_file(&format!("{head}\n{}", example())).unwrap();
     assert_eq!(policy, Policy::parse(&example(), 0).unwrap());
-    let error = of_trust_file(&format!("{head}\nlog\nquorum none\n")).unwrap_err();
-    assert_eq!(error.to_string(), "line 5: `log <vkey> [<url>]` is expected");
+    for (text, said) in [
+        (format!("{head}\nlog\nquorum none\n"), "line 5: `log <vkey> [<url>]` is expected"),
+        (format!("{head}\nquorum none"), "line 5: the last line has no end: the file may be cut"),
+        (head.into(), "the trust file ends before its policy (`quorum none` asks for nobody)"),
+        (format!("{head}\n"), "the trust file ends before its policy (`quorum none` asks for nobody)"),
+        (String::new(), "the trust file ends before its policy (`quorum none` asks for nobody)"),
+        (
+            format!("{head}quorum none\n"),
+            "line 4: `quorum` belongs behind the empty line that the policy begins with",
+        ),
+        (
+            format!("{head}\nquorum none\n").replace('\n', "\r\n"),
+            "line 2: lines of a trust file end with a newline alone",
+        ),
+    ] {
+        assert_eq!(of_trust_file(&text).unwrap_err().to_string(), said, "{text:?}");
+    }
 }
 
 proptest! {

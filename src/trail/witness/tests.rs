@@ -85,7 +85,11 @@ fn each_refusal_has_its_status_and_changes_nothing() {
         (404, at(10, &proof, &unknown), "an origin that is not ours"),
         (403, at(10, &proof, &signed(&text(20), 3)), "signed by a key that we do not trust"),
         (403, at(10, &proof, &broken), "a signature that does not hold"),
-        (403, at(10, &proof, &format!("{}{}", note(20), &signed(&text(19), 2)[text(19).len() + 1..])), "one of two does not hold"),
+        (
+            403,
+            at(10, &proof, &format!("{}{}", note(20), &signed(&text(19), 2)[text(19).len() + 1..])),
+            "one of two does not hold",
+        ),
         (400, at(21, &[], &note(20)), "old above new"),
         (409, at(0, &[], &note(20)), "old below ours"),
         (409, at(9, &proof, &note(20)), "old below ours"),
@@ -155,7 +159,8 @@ fn malformed_requests_are_400() {
 #[test]
 fn what_cannot_be_stored_is_not_cosigned() {
     let mut witness = witness();
-    let answer = witness.add_checkpoint(body(0, 5).as_bytes(), NOW, &mut |_, _| Err(io::Error::other("disk")));
+    let answer =
+        witness.add_checkpoint(body(0, 5).as_bytes(), NOW, &mut |_, _| Err(io::Error::other("disk")));
     assert_eq!(answer.status, 500);
     assert!(!answer.body.contains('\u{2014}') && witness.seen(ORIGIN).is_none());
     assert_eq!(send(&mut witness, &body(0, 5)).status, 200);
@@ -196,7 +201,8 @@ fn a_client_counts_only_what_holds() {
     let other = Cosigner::new("v.example/v".into(), SigningKey::from_bytes(&[8; 32]));
     let ours = Cosigner::new("w.example/w".into(), SigningKey::from_bytes(&[9; 32]));
     let line = ours.sign(&text(5), NOW);
-    let told = |status, content: &str, body: &str| take_answer(&note(5), status, content, body.as_bytes(), &key);
+    let told =
+        |status, content: &str, body: &str| take_answer(&note(5), status, content, body.as_bytes(), &key);
     let two = format!("{}{line}", other.sign(&text(5), NOW));
     assert_eq!(told(200, TEXT_TYPE, &two), Told::Cosigned(line.clone(), NOW));
     for bad in [
@@ -214,9 +220,13 @@ fn a_client_counts_only_what_holds() {
     }
     assert_eq!(told(409, SIZE_TYPE, "17\n"), Told::Conflict(17));
     assert_eq!(told(409, "text/x.tlog.size; charset=utf-8", "0\n"), Told::Conflict(0));
-    for (status, content, bad) in
-        [(409, TEXT_TYPE, "17\n"), (409, SIZE_TYPE, "17"), (409, SIZE_TYPE, "-1\n"), (422, TEXT_TYPE, "no\n"), (500, "", &line)]
-    {
+    for (status, content, bad) in [
+        (409, TEXT_TYPE, "17\n"),
+        (409, SIZE_TYPE, "17"),
+        (409, SIZE_TYPE, "-1\n"),
+        (422, TEXT_TYPE, "no\n"),
+        (500, "", &line),
+    ] {
         assert!(matches!(told(status, content, bad), Told::Refused(_, _)), "{status} {bad}");
     }
     assert!(matches!(take_answer("x", 200, "", line.as_bytes(), &key), Told::Refused(200, _)));
