@@ -3,11 +3,13 @@
 pub mod act;
 pub mod check;
 pub mod demo;
+pub mod export;
 pub mod keys;
 pub mod report;
 pub mod run;
 pub mod scan;
 pub mod status;
+pub mod trail;
 pub mod verify;
 
 use crate::error::Failure;
@@ -47,6 +49,8 @@ enum Command {
     Verify(verify::Verify),
     /// A signed evidence report for a period and a framework
     Report(report::Report),
+    /// The trail for other programs: its lines, or a C2SP log directory
+    Export(export::Export),
     /// Is the daemon alive, what has it read, where is its head
     Status,
     /// Remove the oldest entries at the end of their retention; later ones still verify
@@ -57,6 +61,9 @@ enum Command {
     /// Keys of the trail: list, change of epoch, export of the public ones
     #[command(subcommand)]
     Keys(keys::Keys),
+    /// Proofs from the trail that others can check
+    #[command(subcommand)]
+    Trail(trail::Trail),
 }
 
 /// Runs the command line that this process was given.
@@ -80,10 +87,12 @@ pub fn main() -> ExitCode {
         Command::Scan(scan) => scan.main(),
         Command::Verify(verify) => verify.main(&cli),
         Command::Report(report) => report.main(&cli),
+        Command::Export(export) => export.main(&cli),
         Command::Status => status::main(&cli),
         Command::Prune(prune) => prune.main(&cli),
         Command::Hold(hold) => hold.main(&cli),
         Command::Keys(keys) => keys.main(&cli),
+        Command::Trail(trail) => trail.main(&cli),
     };
     match result {
         Ok(code) => ExitCode::from(code),
