@@ -55,7 +55,8 @@
 //! | | [`inspect`] | detectors: numbers, privileges, behaviour |
 //! | | [`incident`] | grouping and lifecycle |
 //! | | [`alert`] | routing, text and HTML of alerts |
-//! | | [`clock`] | wall time and its steps |
+//! | | [`clock`] | wall time and its steps; how long to wait before trying again |
+//! | | [`serve`] | listeners: who may ask, how many, how long |
 //! | 1 words | [`model`] | events, findings, grants, times, digests, the one JSON writer |
 //! | | [`yaml`] | strict YAML with positions and cures |
 //!
@@ -105,6 +106,7 @@ pub mod pipeline;
 pub mod policy;
 pub mod rebuild;
 pub mod report;
+pub mod serve;
 pub mod source;
 pub mod stage;
 pub mod state;
