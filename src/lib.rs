@@ -48,6 +48,7 @@
 //! | | [`stage`] | records to masked events, the part without memory |
 //! | | [`operator`] | what people do to the trail itself: epochs, holds, pruning, erasing |
 //! | | [`deliver`] | edges that alerts leave by: files, SMTP |
+//! | | [`anchor`] | edges that checkpoints leave by: witnesses, time stamps, syslog |
 //! | | [`mod@error`] | how a command fails, and its exit code |
 //! | 2 parts | [`trail`] | the durable, signed log; knows nothing of what bodies mean |
 //! | | [`source`] | the edge that records come in by: files that grow and rotate |
@@ -61,8 +62,8 @@
 //! | | [`yaml`] | strict YAML with positions and cures |
 //!
 //! [`model`], [`mod@format`], [`inspect`], [`policy`], [`incident`] and [`alert`] are pure: no clock, no file
-//! system, no network; times and bytes arrive as values. The edges are [`source`], [`deliver`], [`metrics`],
-//! [`control`], [`clock`] and the `Disk` seam of [`trail`].
+//! system, no network; times and bytes arrive as values. The edges are [`source`], [`deliver`], [`anchor`],
+//! [`metrics`], [`control`], [`clock`] and the `Disk` seam of [`trail`].
 //!
 //! # What always holds
 //!
@@ -88,6 +89,7 @@
 //! `dataverse_grants`. For a new kind of rule, [`policy`], which says how a file becomes a rule.
 
 pub mod alert;
+pub mod anchor;
 pub mod cli;
 pub mod clock;
 pub mod config;

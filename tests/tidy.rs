@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["model", "yaml"],
     &["alert", "clock", "format", "incident", "inspect", "serve", "source", "trail"],
-    &["deliver", "error", "operator", "policy", "stage"],
+    &["anchor", "deliver", "error", "operator", "policy", "stage"],
     &["config", "metrics", "report", "state"],
     &["rebuild"],
     &["consequence", "control", "pipeline"],

@@ -111,8 +111,7 @@ impl Client {
 fn fault(error: &reqwest::Error) -> Fault {
     let mut cause = error.source();
     while let Some(inner) = cause {
-        let io = inner.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if inner.is::<rustls::Error>() || io.is_some_and(|inner| inner.is::<rustls::Error>()) {
+        if is_tls(inner) {
             return Fault::Tls;
         }
         cause = inner.source();
@@ -122,6 +121,12 @@ fn fault(error: &reqwest::Error) -> Fault {
         (false, true) => Fault::Unreachable,
         (false, false) => Fault::Broken,
     }
+}
+
+/// Whether this is TLS's own error. It stands inside of I/O errors, which do not name it as their source.
+fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    let inside = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    error.is::<rustls::Error>() || inside.is_some_and(|inner| is_tls(inner))
 }
 
 #[cfg(test)]
@@ -136,7 +141,15 @@ mod tests {
         assert_eq!(url.join("add-checkpoint").to_string(), "http://127.0.0.1:1234/add-checkpoint");
         let url = Url::parse("https://w.example/a/b/").unwrap();
         assert_eq!(url.join("add-checkpoint").to_string(), "https://w.example/a/b/add-checkpoint");
-        for bad in ["", "w.example", "ftp://w.example", "http://", "http://u:p@w.example", "http://w.example/?a", "http://w.example/#a"] {
+        for bad in [
+            "",
+            "w.example",
+            "ftp://w.example",
+            "http://",
+            "http://u:p@w.example",
+            "http://w.example/?a",
+            "http://w.example/#a",
+        ] {
             let error = Url::parse(bad).unwrap_err();
             assert!(!error.contains("u:p"), "{error}");
         }
@@ -159,11 +172,18 @@ mod tests {
     #[tokio::test]
     async fn answers_and_what_is_none() {
         let client = Client::new().unwrap();
-        let url = answering(b"HTTP/1.1 409 Conflict\r\nContent-Type: text/x.tlog.size\r\nContent-Length: 2\r\n\r\n7\n").await;
+        let url = answering(
+            b"HTTP/1.1 409 Conflict\r\nContent-Type: text/x.tlog.size\r\nContent-Length: 2\r\n\r\n7\n",
+        )
+        .await;
         let answer = client.post(&url, "text/plain", b"x".to_vec(), 100).await.unwrap();
-        assert_eq!((answer.status, answer.kind.as_str(), &answer.body[..]), (409, "text/x.tlog.size", &b"7\n"[..]));
+        assert_eq!(
+            (answer.status, answer.kind.as_str(), &answer.body[..]),
+            (409, "text/x.tlog.size", &b"7\n"[..])
+        );
         // A redirect is an answer, not a way to go.
-        let url = answering(b"HTTP/1.1 307 Go\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n").await;
+        let url =
+            answering(b"HTTP/1.1 307 Go\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n").await;
         assert_eq!(client.post(&url, "text/plain", Vec::new(), 100).await.unwrap().status, 307);
         // Longer than announced to us, with and without a length.
         let url = answering(b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\nhello world\n").await;
@@ -177,7 +197,8 @@ mod tests {
         let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let url = Url::parse(&format!("http://{gone}/")).unwrap();
         assert_eq!(client.post(&url, "text/plain", Vec::new(), 11).await.unwrap_err(), Fault::Unreachable);
-        let url = Url::parse(&answering(b"this is no TLS").await.to_string().replace("http:", "https:")).unwrap();
+        let url =
+            Url::parse(&answering(b"this is no TLS").await.to_string().replace("http:", "https:")).unwrap();
         assert_eq!(client.post(&url, "text/plain", Vec::new(), 11).await.unwrap_err(), Fault::Tls);
     }
 }

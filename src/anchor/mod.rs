@@ -144,7 +144,9 @@ impl fmt::Display for Fault {
             Fault::Answer(what) => write!(f, "its answer does not count: {what}"),
             Fault::Stamp(error) => error.fmt(f),
             Fault::UnknownLog => f.write_str("it does not know this log; give it the log's key"),
-            Fault::Refused => f.write_str("it does not accept the log's signature; does it have the right key?"),
+            Fault::Refused => {
+                f.write_str("it does not accept the log's signature; does it have the right key?")
+            }
             Fault::Ahead(size) => write!(f, "it has seen {size} entries of this trail, more than there are"),
             Fault::Contradicts => f.write_str("what it has seen of this trail is not how this trail begins"),
             Fault::Ours(what) => write!(f, "{what} failed on this side"),
@@ -255,7 +257,8 @@ impl Anchoring {
     /// The size up to which somebody off this host has confirmed the trail, and who.
     pub fn confirmed(&self) -> Option<(u64, &str)> {
         let confirming = self.targets.iter().filter(|target| target.confirms());
-        let sizes = confirming.filter_map(|target| Some((self.reached.get(&target.name)?.size, &*target.name)));
+        let sizes =
+            confirming.filter_map(|target| Some((self.reached.get(&target.name)?.size, &*target.name)));
         sizes.max_by_key(|(size, _)| *size)
     }
 }

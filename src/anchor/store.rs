@@ -62,9 +62,10 @@ pub fn store(disk: &dyn Disk, folder: &Path, target: &str, head: &Head, proof: &
             let note = String::from_utf8(note).map_err(|_| other("the checkpoint kept is not text"))?;
             let full = format!("{note}{line}\n");
             let parsed = Note::parse(&full).map_err(|_| other("no further signature fits into the note"))?;
-            let known = parsed.signatures.split_last().is_some_and(|(new, old)| {
-                old.iter().any(|line| (line.name, line.id) == (new.name, new.id))
-            });
+            let known = parsed
+                .signatures
+                .split_last()
+                .is_some_and(|(new, old)| old.iter().any(|line| (line.name, line.id) == (new.name, new.id)));
             match known {
                 true => Ok(()),
                 false => disk::replace(disk, &path, full.as_bytes(), MODE),
@@ -129,7 +130,8 @@ fn confirmed(
     target: &Target,
 ) -> io::Result<Option<Time>> {
     let is_ours = |text: &str| {
-        Checkpoint::parse(text).is_some_and(|checkpoint| checkpoint.origin == origin && checkpoint.size == size)
+        Checkpoint::parse(text)
+            .is_some_and(|checkpoint| checkpoint.origin == origin && checkpoint.size == size)
     };
     let note = |path: &Path| {
         let bytes = disk.read_small(path, NOTE_MAX as u64)?.unwrap_or_default();
@@ -155,3 +157,6 @@ fn confirmed(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

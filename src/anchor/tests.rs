@@ -27,7 +27,7 @@ fn the_newest_head_wins_and_not_more_often_than_configured() {
     assert!(anchors.offer(3, "three", start, false) && anchors.waits());
     assert!(!anchors.offer(5, "five", after(59), false));
     assert_eq!(seen(), Some(3));
-    let mut sent = |anchors: &mut Anchoring, target, size| {
+    let sent = |anchors: &mut Anchoring, target, size| {
         anchors.take(folder.path(), report(target, size, Ok(Proof::Sent)), Time::EPOCH)
     };
     sent(&mut anchors, "a", 3);
@@ -47,7 +47,7 @@ fn the_newest_head_wins_and_not_more_often_than_configured() {
 fn an_outage_is_told_once_and_a_datagram_confirms_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let mut anchors = anchoring(vec![target("a")]);
-    let mut failed = |anchors: &mut Anchoring| {
+    let failed = |anchors: &mut Anchoring| {
         let report = report("a", 3, Err(Fault::Timeout));
         match anchors.take(folder.path(), report, Time::EPOCH) {
             Taken::Failed { first, .. } => first,

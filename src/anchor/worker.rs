@@ -136,12 +136,7 @@ async fn send(address: &str, datagram: &[u8]) -> std::io::Result<()> {
 }
 
 /// A stamp that holds, or what is wrong with it.
-fn stamp(
-    answer: Answer,
-    head: &Head,
-    nonce: &[u8; 16],
-    authorities: &Authorities,
-) -> Result<Proof, Fault> {
+fn stamp(answer: Answer, head: &Head, nonce: &[u8; 16], authorities: &Authorities) -> Result<Proof, Fault> {
     if answer.status != 200 {
         return Err(Fault::Status(answer.status));
     }
@@ -180,19 +175,16 @@ where
             }
             Told::Conflict(size) if size > head.size => return Err(Fault::Ahead(size)),
             Told::Conflict(size) if size != old => *seen = size,
-            Told::Conflict(_) | Told::Refused(422, _) => {
-                // It was asked from the size that it names itself, and will not have this trail as going on
-                // from there; or it has seen this size with another root.
-                *seen = 0;
-                return Err(Fault::Contradicts);
-            }
+            // The same size with another root; or it was asked from the size that it names itself, and will
+            // not have this trail as going on from there.
+            Told::Conflict(_) | Told::Refused(409, _) if old == head.size => return Err(Fault::Contradicts),
+            Told::Refused(422, _) => return Err(Fault::Contradicts),
+            Told::Conflict(_) => return Err(Fault::Answer("a conflict without another size")),
             Told::Refused(status, _) => {
                 return Err(match status {
                     200 => Fault::Answer("no cosignature of the configured key that holds"),
                     403 => Fault::Refused,
                     404 => Fault::UnknownLog,
-                    409 if old == head.size => Fault::Contradicts,
-                    409 => Fault::Answer("a conflict without a size"),
                     status => Fault::Status(status),
                 });
             }
