@@ -49,6 +49,7 @@
 //! | | [`operator`] | what people do to the trail itself: epochs, holds, pruning, erasing |
 //! | | [`deliver`] | edges that alerts leave by: files, SMTP |
 //! | | [`anchor`] | edges that checkpoints leave by: witnesses, time stamps, syslog |
+//! | | [`listen`] | what other programs get over HTTP: tiles of the trail, the role of witness |
 //! | | [`mod@error`] | how a command fails, and its exit code |
 //! | 2 parts | [`trail`] | the durable, signed log; knows nothing of what bodies mean |
 //! | | [`source`] | the edge that records come in by: files that grow and rotate |
@@ -63,7 +64,7 @@
 //!
 //! [`model`], [`mod@format`], [`inspect`], [`policy`], [`incident`] and [`alert`] are pure: no clock, no file
 //! system, no network; times and bytes arrive as values. The edges are [`source`], [`deliver`], [`anchor`],
-//! [`metrics`], [`control`], [`clock`] and the `Disk` seam of [`trail`].
+//! [`listen`], [`metrics`], [`control`], [`clock`] and the `Disk` seam of [`trail`].
 //!
 //! # What always holds
 //!
@@ -101,6 +102,7 @@ pub mod error;
 pub mod format;
 pub mod incident;
 pub mod inspect;
+pub mod listen;
 pub mod metrics;
 pub mod model;
 pub mod operator;

@@ -18,7 +18,7 @@ pub use witness::{Witness, WitnessRole};
 
 use crate::clock;
 use crate::serve::Limits;
-use crate::trail::disk;
+use crate::trail::disk::Disk;
 use crate::trail::note::{NOTE_MAX, Verifier};
 use crate::trail::publish::{Log, PublishError};
 use crate::trail::tiles::{Kind, TilePath};
@@ -115,6 +115,8 @@ pub struct Pages {
 pub struct Tlog {
     /// Hashes or entries.
     pub tiles: Tiles,
+    /// The seam to the disk.
+    pub disk: Arc<dyn Disk>,
     /// The generation's folder.
     pub folder: PathBuf,
     /// The log key.
@@ -164,10 +166,10 @@ async fn blocking(work: impl FnOnce() -> Response + Send + 'static) -> Response 
 }
 
 async fn checkpoint(State(tlog): State<Arc<Tlog>>) -> Response {
-    blocking(move || match Log::open(&tlog.folder, None, &tlog.log) {
+    blocking(move || match Log::open(&tlog.disk, &tlog.folder, None, &tlog.log) {
         Ok(log) => {
             // The copy under its size has the cosignatures, where there are any.
-            let kept = disk::read_small(&kept(&tlog, log.head().size), NOTE_MAX as u64);
+            let kept = tlog.disk.read_small(&kept(&tlog, log.head().size), NOTE_MAX as u64);
             let kept = kept.ok().flatten().filter(|kept| kept.starts_with(log.note().as_bytes()));
             let note = kept.unwrap_or_else(|| log.note().as_bytes().to_vec());
             ([(header::CONTENT_TYPE, TEXT_TYPE)], note).into_response()
@@ -186,7 +188,7 @@ async fn tile(State(tlog): State<Arc<Tlog>>, Rest(rest): Rest<String>) -> Respon
     let path = path.filter(|path| path.kind != Kind::Entries || tlog.tiles == Tiles::Entries);
     let Some(path) = path else { return failed(&PublishError::Absent) };
     blocking(move || {
-        let bytes = Log::open(&tlog.folder, None, &tlog.log).and_then(|mut log| log.tile(&path));
+        let bytes = Log::open(&tlog.disk, &tlog.folder, None, &tlog.log).and_then(|mut log| log.tile(&path));
         match bytes {
             Ok(bytes) => ([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response(),
             Err(error) => failed(&error),

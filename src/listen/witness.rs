@@ -53,18 +53,11 @@ pub fn public(disk: &dyn Disk, keys: &Path, name: &str) -> Result<CosignerKey, T
 
 fn key(disk: &dyn Disk, folder: &Path) -> Result<SigningKey, TrailError> {
     let path = folder.join(KEY_FILE);
-    if disk.exists(&path).map_err(|error| TrailError::io("look at", &path, error))? {
-        return keys::read_signing(disk, &path);
-    }
-    let new = folder.join(format!("{KEY_FILE}.new"));
-    let made = disk.make_dir(folder, 0o700).map_err(|error| TrailError::io("make the folder", folder, error));
-    let made = made.and_then(|_| keys::make_signing(disk, &new));
-    let made = made.and_then(|key| {
-        let failed = |error| TrailError::io("write", &path, error);
-        disk.rename(&new, &path).map_err(failed)?;
-        disk.sync_dir(folder).map_err(failed)?;
-        Ok(key)
-    });
+    let made = match disk.exists(&path) {
+        Ok(true) => return keys::read_signing(disk, &path),
+        Ok(false) => make_key(disk, folder, &path),
+        Err(error) => Err(TrailError::io("look at", &path, error)),
+    };
     made.map_err(|error| {
         TrailError::setup(format!(
             "the witness key {} is missing and cannot be made ({error}); make it where the folder can be written, \
@@ -72,6 +65,16 @@ fn key(disk: &dyn Disk, folder: &Path) -> Result<SigningKey, TrailError> {
             path.display()
         ))
     })
+}
+
+fn make_key(disk: &dyn Disk, folder: &Path, path: &Path) -> Result<SigningKey, TrailError> {
+    let new = folder.join(format!("{KEY_FILE}.new"));
+    let failed = |error| TrailError::io("write", path, error);
+    disk.make_dir(folder, 0o700).map_err(failed)?;
+    let key = keys::make_signing(disk, &new)?;
+    disk.rename(&new, path).map_err(failed)?;
+    disk.sync_dir(folder).map_err(failed)?;
+    Ok(key)
 }
 
 impl Witness {
@@ -186,7 +189,10 @@ mod tests {
         drop(witness);
         for foreign in [kept.replacen('1', "2", 1), String::new(), "\u{fffd}".into()] {
             std::fs::write(&file, &foreign).unwrap();
-            assert!(opened(home.path()).is_err_and(|error| error.to_string().contains("is not what this witness")));
+            assert!(
+                opened(home.path())
+                    .is_err_and(|error| error.to_string().contains("is not what this witness"))
+            );
         }
         std::fs::write(&file, &kept).unwrap();
         assert!(opened(home.path()).is_ok());
@@ -204,7 +210,7 @@ mod tests {
         assert_eq!(disk::names(&keys).unwrap(), [KEY_FILE]);
         assert_eq!(RealDisk.stat(&keys.join(KEY_FILE)).unwrap().unwrap().mode & 0o777, 0o600);
         std::fs::write(home.path().join("file"), "").unwrap();
-        let error = public(&RealDisk, &home.path().join("file"), "w").unwrap_err().to_string();
+        let error = public(&RealDisk, &home.path().join("file/keys"), "w").unwrap_err().to_string();
         assert!(error.contains("cannot be made") && error.contains("crmwarden witness vkey"), "{error}");
     }
 
