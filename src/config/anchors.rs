@@ -116,12 +116,17 @@ impl Reader {
             let (url, authorities) = (self.url(&stamp.url), self.authorities(&stamp.ca_file));
             let Some((url, authorities)) = url.zip(authorities) else { continue };
             let name = stamp.name.value.clone();
-            self.add(&mut targets, line(&stamp.name), Target { name, kind: Kind::Timestamp { url, authorities } });
+            self.add(
+                &mut targets,
+                line(&stamp.name),
+                Target { name, kind: Kind::Timestamp { url, authorities } },
+            );
         }
         if let Some(syslog) = &raw.syslog {
             let address = &syslog.address;
             let parts = address.value.rsplit_once(':');
-            let valid = parts.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|p| p > 0));
+            let valid = parts
+                .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|p| p > 0));
             if !valid {
                 self.say(line(address), "`address:` is not a host with a port", "127.0.0.1:514");
             }
@@ -146,7 +151,9 @@ impl Reader {
     fn add(&mut self, targets: &mut Vec<Target>, at: u64, target: Target) {
         let taken = target.name == SYSLOG || targets.iter().any(|other| other.name == target.name);
         match taken {
-            true => self.say(at, format!("there is another anchor named `{}`", target.name), "names are unique"),
+            true => {
+                self.say(at, format!("there is another anchor named `{}`", target.name), "names are unique")
+            }
             false => targets.push(target),
         }
     }
@@ -214,15 +221,18 @@ impl Reader {
             match (raw.listen.as_ref().is_none_or(|text| text.value == "off"), raw.auth) {
                 (true, _) => self.say(line(tlog), "`tlog:` is served on `listen:`, which is off", off),
                 (false, None) => {
-                    let what = "`tlog:` needs `auth:`: bundles are the events, and hashes tell how many there are";
+                    let what =
+                        "`tlog:` needs `auth:`: bundles are the events, and hashes tell how many there are";
                     self.say(line(tlog), what, "auth: { token_file: api.token }");
                 }
                 _ => {}
             }
         } else if raw.auth.is_some() {
-            self.warnings.push("`auth:` has no use without `tlog:`: nothing else that is built needs it".into());
+            self.warnings
+                .push("`auth:` has no use without `tlog:`: nothing else that is built needs it".into());
         }
-        if let (Some(role), true) = (raw.witness, raw.listen.as_ref().is_none_or(|text| text.value == "off")) {
+        if let (Some(role), true) = (raw.witness, raw.listen.as_ref().is_none_or(|text| text.value == "off"))
+        {
             self.say(line(role), "`witness:` is served on `listen:`, which is off", off);
         }
         let (text, address) = (raw.listen.as_ref()?, address?);
@@ -248,7 +258,11 @@ impl Reader {
             Some("hashes") => Tiles::Hashes,
             Some("entries") => Tiles::Entries,
             Some(_) => {
-                self.say(text.as_ref().map_or(0, line), "unknown word for `tlog:`", "\"off\", hashes or entries");
+                self.say(
+                    text.as_ref().map_or(0, line),
+                    "unknown word for `tlog:`",
+                    "\"off\", hashes or entries",
+                );
                 Tiles::Off
             }
         }
@@ -290,7 +304,11 @@ impl Reader {
             }
         }
         if raw.logs.is_empty() {
-            self.say(line(&raw.name), "a witness without `logs:` has nothing to do", "name the other site's log");
+            self.say(
+                line(&raw.name),
+                "a witness without `logs:` has nothing to do",
+                "name the other site's log",
+            );
             fine = false;
         }
         fine.then(|| WitnessRole { name: raw.name.value.clone(), logs })
