@@ -5,6 +5,7 @@ use crate::anchor::{self, Anchoring, Prover, Reached, Tools};
 use crate::config::{self, Config};
 use crate::error::Failure;
 use crate::listen::{Pages, Tiles, Tlog, Witness};
+use crate::metrics::Metrics;
 use crate::pipeline::ToWriter;
 use crate::trail::note::Verifier;
 use crate::trail::publish::Log;
@@ -24,8 +25,7 @@ pub(super) fn anchors(
 ) -> Result<Anchoring, Failure> {
     let anchors = &config.anchors;
     let reached = reached(config, trail)?;
-    let anchoring =
-        Anchoring::new(anchors.targets.clone(), anchors.every, Arc::clone(trail.disk()), reached);
+    let anchoring = Anchoring::new(anchors.targets.clone(), anchors.every, Arc::clone(trail.disk()), reached);
     if anchors.targets.is_empty() {
         return Ok(anchoring);
     }
@@ -46,6 +46,15 @@ pub(super) fn anchors(
     Ok(anchoring)
 }
 
+/// The series of every anchor exist from the start, with what was confirmed before it.
+pub(super) fn know_anchors(metrics: &Metrics, config: &Config, anchoring: &Anchoring) {
+    for target in &config.anchors.targets {
+        let reached = anchoring.reached().get(&target.name).copied().unwrap_or_default();
+        metrics.know_anchor(&target.name, reached.size, reached.time);
+    }
+    metrics.anchored(anchoring.confirmed().map_or(0, |(size, _)| size));
+}
+
 /// What was confirmed before this start, as the files beside the trail prove it.
 fn reached(config: &Config, trail: &Trail) -> Result<BTreeMap<String, Reached>, Failure> {
     let (folder, signed) = (trail.folder(), trail.signed().size);
@@ -60,9 +69,9 @@ fn log_key(trail: &Trail) -> Result<Verifier, Failure> {
 
 /// Proofs from the files of the newest checkpoint; nothing of the writer's is touched.
 fn prover(trail: &Trail) -> Result<Prover, Failure> {
-    let (folder, log) = (trail.folder().to_owned(), log_key(trail)?);
+    let (disk, folder, log) = (Arc::clone(trail.disk()), trail.folder().to_owned(), log_key(trail)?);
     Ok(Arc::new(move |old, new| {
-        let continued = Log::open(&folder, None, &log).and_then(|mut at| at.consistency(old, new));
+        let continued = Log::open(&disk, &folder, None, &log).and_then(|mut at| at.consistency(old, new));
         continued.map(|continued| continued.proof).inspect_err(|why| tracing::error!("no proof: {why}")).ok()
     }))
 }
@@ -74,7 +83,8 @@ pub(super) fn listen(config: &Config, trail: &Trail) -> Result<Option<(TcpListen
         (Tiles::Off, _) | (_, None) => None,
         (tiles, Some(file)) => {
             let token = config::token(file).map_err(Failure::Runtime)?;
-            Some(Tlog { tiles, folder: trail.folder().to_owned(), log: log_key(trail)?, token })
+            let (disk, folder) = (Arc::clone(trail.disk()), trail.folder().to_owned());
+            Some(Tlog { tiles, disk, folder, log: log_key(trail)?, token })
         }
     };
     let witness = match &listen.witness {
