@@ -318,14 +318,21 @@ impl Writer {
             observed: finding.time.plus_seconds(finding.delay_seconds.unwrap_or(0) as i64),
             delay_seconds: finding.delay_seconds,
             findings,
-            anchor: self
-                .anchors
-                .confirmed()
-                .map_or(Anchor::Unanchored, |(size, by)| Anchor::Anchored { size, by: by.to_owned() }),
+            anchor: self.anchor_of(&finding.about),
             checkpoint: Some(self.trail.signed_note().to_owned()),
             verify: vec![format!("crmwarden verify {}", self.about.state)],
             host: self.about.host.clone(),
             ..Notice::default()
+        }
+    }
+
+    /// Whether somebody off this host has confirmed these entries.
+    fn anchor_of(&self, entries: &[u64]) -> Anchor {
+        match (self.anchors.confirmed(), entries.iter().max()) {
+            (Some((size, by)), Some(newest)) if *newest < size => {
+                Anchor::Anchored { size, by: by.to_owned() }
+            }
+            _ => Anchor::Unanchored,
         }
     }
 
