@@ -13,6 +13,7 @@ use crate::model::{Hash, Time};
 use crate::trail::note::CosignerKey;
 use crate::trail::timestamp::{self, Authorities, RESPONSE_MAX};
 use crate::trail::witness::{self, ANSWER_MAX, TEXT_TYPE, Told};
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, sendto, socket_with};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
@@ -119,7 +120,7 @@ async fn attempt(target: Target, tools: Tools, head: Head, mut seen: u64) -> (Re
             Kind::Syslog { address } => {
                 let line = line::of(&head.note).ok_or(Fault::Ours("the line"))?;
                 let datagram = line::syslog(&line, &tools.host, std::process::id(), clock::now());
-                send(address, &datagram).await.map(|()| Proof::Sent).map_err(|_| Fault::Unreachable)
+                send(address, datagram).await.map(|()| Proof::Sent).map_err(|_| Fault::Unreachable)
             }
         }
     };
@@ -128,11 +129,15 @@ async fn attempt(target: Target, tools: Tools, head: Head, mut seen: u64) -> (Re
 }
 
 /// A datagram to the first address that the name has.
-async fn send(address: &str, datagram: &[u8]) -> std::io::Result<()> {
+async fn send(address: &str, datagram: Vec<u8>) -> std::io::Result<()> {
     let to = tokio::net::lookup_host(address).await?.next().ok_or(std::io::ErrorKind::NotFound)?;
-    let from = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-    let socket = tokio::net::UdpSocket::bind(from).await?;
-    socket.send_to(datagram, to).await.map(|_| ())
+    // Without bind(2): the service unit allows that for the listeners' ports only, and nobody answers here.
+    let sent = spawn_blocking(move || {
+        let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let socket = socket_with(family, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+        sendto(&socket, &datagram, SendFlags::empty(), &to).map(|_| ())
+    });
+    Ok(sent.await.map_err(std::io::Error::other)??)
 }
 
 /// A stamp that holds, or what is wrong with it.
