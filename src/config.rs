@@ -4,13 +4,19 @@
 //! with file, line, what and how to mend it. Parts of the design that are not built yet are refused with
 //! exactly that reason: a configuration that is accepted does what it says.
 
+mod anchors;
+
+pub use anchors::{Anchors, token};
+
 use crate::alert::route::Route;
 use crate::deliver::{Email, Receiver};
 use crate::format::{self, Format};
+use crate::listen::Listen;
 use crate::model::record::Encoding;
 use crate::source::file::glob::Glob;
 use crate::source::file::{MAX_RECORD, StartAt};
 use crate::yaml::{self, Problem, nearest};
+use anchors::{RawAnchors, RawAuth, RawRole, Served};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_saphyr::Spanned;
@@ -48,7 +54,11 @@ struct Raw {
     retention: Option<Spanned<IgnoredAny>>,
     privacy: Option<Spanned<String>>,
     tls: Option<Spanned<IgnoredAny>>,
-    auth: Option<Spanned<IgnoredAny>>,
+    auth: Option<Spanned<RawAuth>>,
+    #[serde(default)]
+    anchors: RawAnchors,
+    tlog: Option<Spanned<String>>,
+    witness: Option<Spanned<RawRole>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -128,8 +138,8 @@ pub struct Config {
     pub policies: Option<PathBuf>,
     /// Folder of the long-lived keys.
     pub keys: PathBuf,
-    /// Where the console would be served.
-    pub listen: Option<SocketAddr>,
+    /// What is served to other programs, and where.
+    pub listen: Option<Listen>,
     /// Where metrics are served.
     pub metrics: Option<SocketAddr>,
     /// Sources.
@@ -142,6 +152,8 @@ pub struct Config {
     pub governance: BTreeMap<String, String>,
     /// Seconds without a commit after which a heartbeat is written.
     pub heartbeat_seconds: u64,
+    /// Where checkpoints are anchored.
+    pub anchors: Anchors,
     /// What is allowed and probably not meant.
     pub warnings: Vec<String>,
 }
@@ -231,7 +243,6 @@ impl Reader {
         self.unbuilt(&raw.limits, "`limits:` (all limits have their defaults; see the README)");
         self.unbuilt(&raw.retention, "`retention:` (everything is kept)");
         self.unbuilt(&raw.tls, "`tls:` (it belongs to the console)");
-        self.unbuilt(&raw.auth, "`auth:` (it belongs to the console)");
         if let Some(privacy) = raw.privacy.as_ref().filter(|privacy| privacy.value != "plain") {
             match privacy.value.as_str() {
                 "erasable" => self.say(line(privacy), "`privacy: erasable` is not built yet", "use plain"),
@@ -250,9 +261,12 @@ impl Reader {
                 keys.display()
             ));
         }
-        let listen = self.address(&raw.listen, "listen");
-        self.check_listen(&raw.listen, listen);
         let metrics = self.address(&raw.metrics, "metrics");
+        let anchors = self.anchors(&raw.anchors);
+        let own = format!("{}/crmwarden/", raw.deployment.value);
+        let served =
+            Served { listen: &raw.listen, metrics, tlog: &raw.tlog, witness: &raw.witness, auth: &raw.auth };
+        let listen = self.listening(&served, &own, &anchors);
         let policies = raw.policies.map(|policies| (line(&policies), self.path(&policies.value)));
         if let Some((line, folder)) = policies.as_ref().filter(|(_, folder)| !folder.is_dir()) {
             self.say(
@@ -276,6 +290,7 @@ impl Reader {
             routes,
             governance: raw.governance.into_iter().map(|(role, who)| (role, who.value)).collect(),
             heartbeat_seconds: self.heartbeat(&raw.heartbeat),
+            anchors,
             warnings: Vec::new(),
         };
         config.sources = self.sources(raw.sources, &config);
@@ -310,16 +325,6 @@ impl Reader {
             );
         }
         address
-    }
-
-    fn check_listen(&mut self, text: &Option<Spanned<String>>, address: Option<SocketAddr>) {
-        let (Some(text), Some(address)) = (text, address) else { return };
-        if address.ip().is_loopback() {
-            self.warnings.push("`listen:` is accepted and not served: the console is not built yet".into());
-        } else {
-            let what = "a `listen:` address that is not loopback requires `tls:` and `auth:`";
-            self.say(line(text), what, "use 127.0.0.1");
-        }
     }
 
     fn receivers(&mut self, raw: Vec<RawReceiver>) -> Vec<(String, Receiver)> {

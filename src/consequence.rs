@@ -4,7 +4,8 @@
 //! once, by the same functions that read it back after a restart.
 
 use crate::alert::route::{self, Subject};
-use crate::alert::{Notice, Reason};
+use crate::alert::{Anchor, Notice, Reason};
+use crate::anchor::{self, Fault, Taken};
 use crate::deliver::{Job, Report};
 use crate::incident::{Change, Decision, Transition};
 use crate::inspect::dlp;
@@ -12,7 +13,7 @@ use crate::inspect::privilege::SnapshotResult;
 use crate::model::grant::GrantsLine;
 use crate::model::incident::Alert;
 use crate::model::json::Object;
-use crate::model::{Finding, Severity, System};
+use crate::model::{Finding, Severity, System, Time};
 use crate::pipeline::Writer;
 use crate::trail::TrailError;
 use crate::trail::verify::Outcome;
@@ -59,6 +60,24 @@ pub enum Shown {
         /// Whether records may be lost.
         gap: bool,
     },
+}
+
+/// A witness knows another history of this trail.
+fn contradicted(target: &str, size: u64, fault: &Fault, now: Time) -> Finding {
+    Finding {
+        rule: "operation.trail_contradicted".into(),
+        severity: Severity::Critical,
+        title: format!("The witness {target} says that it has seen another audit trail under this name"),
+        detail: Some(format!("At {size} entries: {fault}.")),
+        time: now,
+        key: format!("operation.trail_contradicted|{target}"),
+        window_seconds: 86_400,
+        controls: vec!["pci-dss/10.3.4".into(), "pci-dss/10.7.2".into()],
+        next: "Stop the daemon, copy the state and the keys aside, and run crmwarden verify with a checkpoint from \
+               outside. Was an older state put back, does a copy of this host run, or is the witness wrong?"
+            .into(),
+        ..Finding::default()
+    }
 }
 
 /// Findings are shown and sent as they read back from the trail.
@@ -299,10 +318,21 @@ impl Writer {
             observed: finding.time.plus_seconds(finding.delay_seconds.unwrap_or(0) as i64),
             delay_seconds: finding.delay_seconds,
             findings,
+            anchor: self.anchor_of(&finding.about),
             checkpoint: Some(self.trail.signed_note().to_owned()),
             verify: vec![format!("crmwarden verify {}", self.about.state)],
             host: self.about.host.clone(),
             ..Notice::default()
+        }
+    }
+
+    /// Whether somebody off this host has confirmed these entries.
+    fn anchor_of(&self, entries: &[u64]) -> Anchor {
+        match (self.anchors.confirmed(), entries.iter().max()) {
+            (Some((size, by)), Some(newest)) if *newest < size => {
+                Anchor::Anchored { size, by: by.to_owned() }
+            }
+            _ => Anchor::Unanchored,
         }
     }
 
@@ -348,6 +378,34 @@ impl Writer {
             ..Finding::default()
         });
         self.group.end_damaged(place);
+        Ok(())
+    }
+
+    /// What became of a checkpoint at an anchor: kept, measured, and told where an outage begins or ends. A
+    /// witness that has seen another trail is a critical incident: this one was rolled back or forked.
+    pub fn anchored(&mut self, report: anchor::Report) -> Result<(), TrailError> {
+        let (now, folder) = (crate::clock::now(), self.trail.folder().to_owned());
+        match self.anchors.take(&folder, report, now) {
+            Taken::Anchored { target, size, time, again } => {
+                self.metrics.anchor(&target, size, time);
+                if let Some((confirmed, _)) = self.anchors.confirmed() {
+                    self.metrics.anchored(confirmed);
+                }
+                if again {
+                    tracing::info!("{target} takes checkpoints again: {size} entries are anchored");
+                }
+            }
+            Taken::Failed { target, size, fault, first } => {
+                self.metrics.anchor_failed(&target);
+                if first {
+                    tracing::warn!("the checkpoint of {size} entries is not anchored at {target}: {fault}");
+                }
+                if first && fault.contradicts() {
+                    self.begin()?;
+                    self.find(contradicted(&target, size, &fault, now));
+                }
+            }
+        }
         Ok(())
     }
 

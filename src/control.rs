@@ -156,7 +156,12 @@ pub fn status(writer: &Writer, out: &mut Object<'_>) {
     out.uint("signed", signed.size);
     out.word("root", &signed.root.hex());
     out.time("newest", writer.trail.newest_time());
-    out.word("anchored", "unanchored");
+    out.uint("anchored", writer.anchors.confirmed().map_or(0, |(size, _)| size));
+    out.object_always("anchors", |out| {
+        for (target, reached) in writer.anchors.reached() {
+            out.dynamic_uint(target, reached.size);
+        }
+    });
     out.word("policy", &writer.state.policy);
     out.object_always("events", |out| {
         for (source, count) in &writer.state.events {

@@ -1,8 +1,10 @@
 //! The daemon's life: policies → lock → recover → wire → READY → drain → stop.
 //!
 //! Everything long-lived is started here and nowhere else: the reader and the stage (a thread each), the
-//! receivers' workers and the metrics listener (on the async runtime), the control socket. The writer runs
-//! on the thread that calls [`run`]; when it ends, everything ends.
+//! receivers' workers, the anchors' tasks and the listeners (on the async runtime), the control socket. The
+//! writer runs on the thread that calls [`run`]; when it ends, everything ends.
+
+mod outside;
 
 use crate::config::{Config, Source};
 use crate::consequence::Shown;
@@ -62,6 +64,8 @@ pub struct Run {
 pub struct Ready {
     /// Where metrics are served.
     pub metrics: Option<std::net::SocketAddr>,
+    /// Where `listen:` is served.
+    pub listens: Option<std::net::SocketAddr>,
     /// Sends a stop.
     pub stop: SyncSender<ToWriter>,
     /// What recovery did.
@@ -134,6 +138,8 @@ pub fn run(mut run: Run) -> Result<Done, Failure> {
     drop(patience);
     state.policy(&policies.digest.hex());
     let metrics = metrics(&run.config, &policies, started)?;
+    // A signed size that begins at 0 would look like a trail that was cut.
+    metrics.checkpoint(opened.trail.signed().size, opened.trail.newest_time());
     let listener = listener(&run.config, run.any_port)?;
     let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -145,11 +151,22 @@ pub fn run(mut run: Run) -> Result<Done, Failure> {
     let pulse = Arc::new(Pulse::default());
     let (to_writer, inbox) = mpsc::sync_channel::<ToWriter>(BATCHES_WAITING);
     let (receivers, workers) = start_workers(&run.config, runtime.handle(), &to_writer);
+    let anchors = outside::anchors(&run.config, &opened.trail, runtime.handle(), &to_writer)?;
+    outside::know_anchors(&metrics, &run.config, &anchors);
     if let Some(listener) = listener {
         let (served, beat) = (Arc::clone(&metrics), Arc::clone(&pulse));
         runtime.spawn(async move {
             if let Err(error) = crate::metrics::serve(listener, served, move || health(&beat)).await {
                 tracing::error!("metrics are not served any more: {error}");
+            }
+        });
+    }
+    let served = outside::listen(&run.config, &opened.trail)?;
+    let listens = served.as_ref().and_then(|(listener, _)| listener.local_addr().ok());
+    if let Some((listener, pages)) = served {
+        runtime.spawn(async move {
+            if let Err(error) = crate::listen::serve(listener, pages).await {
+                tracing::error!("`listen:` is not served any more: {error}");
             }
         });
     }
@@ -171,6 +188,7 @@ pub fn run(mut run: Run) -> Result<Done, Failure> {
         metrics,
         pulse: Arc::clone(&pulse),
         alive: watchdog(),
+        anchors,
         show: std::mem::replace(&mut run.show, Box::new(|_| ())),
         about: about(&run.config),
         heartbeat: Duration::from_secs(run.config.heartbeat_seconds),
@@ -183,7 +201,7 @@ pub fn run(mut run: Run) -> Result<Done, Failure> {
         verify_daily(&paths.state, &to_writer, &pulse);
     }
     let threads = start_threads(sources, (stage, spent_by_writer), run.mode, &to_writer, &pulse)?;
-    let ready = Ready { metrics: address, stop: to_writer.clone(), recovered, created };
+    let ready = Ready { metrics: address, listens, stop: to_writer.clone(), recovered, created };
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     (run.ready)(&ready);
     drop(ready);

@@ -48,6 +48,8 @@
 //! | | [`stage`] | records to masked events, the part without memory |
 //! | | [`operator`] | what people do to the trail itself: epochs, holds, pruning, erasing |
 //! | | [`deliver`] | edges that alerts leave by: files, SMTP |
+//! | | [`anchor`] | edges that checkpoints leave by: witnesses, time stamps, syslog |
+//! | | [`listen`] | what other programs get over HTTP: tiles of the trail, the role of witness |
 //! | | [`mod@error`] | how a command fails, and its exit code |
 //! | 2 parts | [`trail`] | the durable, signed log; knows nothing of what bodies mean |
 //! | | [`source`] | the edge that records come in by: files that grow and rotate |
@@ -55,13 +57,14 @@
 //! | | [`inspect`] | detectors: numbers, privileges, behaviour |
 //! | | [`incident`] | grouping and lifecycle |
 //! | | [`alert`] | routing, text and HTML of alerts |
-//! | | [`clock`] | wall time and its steps |
+//! | | [`clock`] | wall time and its steps; how long to wait before trying again |
+//! | | [`serve`] | listeners: who may ask, how many, how long |
 //! | 1 words | [`model`] | events, findings, grants, times, digests, the one JSON writer |
 //! | | [`yaml`] | strict YAML with positions and cures |
 //!
 //! [`model`], [`mod@format`], [`inspect`], [`policy`], [`incident`] and [`alert`] are pure: no clock, no file
-//! system, no network; times and bytes arrive as values. The edges are [`source`], [`deliver`], [`metrics`],
-//! [`control`], [`clock`] and the `Disk` seam of [`trail`].
+//! system, no network; times and bytes arrive as values. The edges are [`source`], [`deliver`], [`anchor`],
+//! [`listen`], [`metrics`], [`control`], [`clock`] and the `Disk` seam of [`trail`].
 //!
 //! # What always holds
 //!
@@ -87,6 +90,7 @@
 //! `dataverse_grants`. For a new kind of rule, [`policy`], which says how a file becomes a rule.
 
 pub mod alert;
+pub mod anchor;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -98,6 +102,7 @@ pub mod error;
 pub mod format;
 pub mod incident;
 pub mod inspect;
+pub mod listen;
 pub mod metrics;
 pub mod model;
 pub mod operator;
@@ -105,6 +110,7 @@ pub mod pipeline;
 pub mod policy;
 pub mod rebuild;
 pub mod report;
+pub mod serve;
 pub mod source;
 pub mod stage;
 pub mod state;

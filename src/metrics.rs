@@ -31,6 +31,7 @@ pub struct Metrics {
     rules: Rules,
     alerts: Alerts,
     trail: Trail,
+    anchors: Anchors,
 }
 
 /// What is in force.
@@ -78,6 +79,12 @@ struct Trail {
     verification_timestamp: Gauge,
     verification_success: IntGauge,
     disk_free: IntGauge,
+}
+
+struct Anchors {
+    size: IntGaugeVec,
+    timestamp: GaugeVec,
+    failures: IntCounterVec,
 }
 
 /// Upper bounds of a commit's duration in seconds: from a fast disk's fsync to one that is dying.
@@ -210,6 +217,20 @@ impl Trail {
     }
 }
 
+impl Anchors {
+    fn new(make: &Maker) -> Result<Anchors, Error> {
+        let target = &["target"];
+        let size = "Entries that the newest checkpoint given to this anchor covers.";
+        let newest = "When this anchor last took a checkpoint, Unix time; 0 before the first.";
+        let failures = "Attempts to give this anchor a checkpoint that failed.";
+        Ok(Anchors {
+            size: make.gauges("anchor_size", size, target)?,
+            timestamp: make.reals("anchor_timestamp_seconds", newest, target)?,
+            failures: make.counters("anchor_failures_total", failures, target)?,
+        })
+    }
+}
+
 impl Metrics {
     /// All metrics at zero. `started` is when the process started; `version` and `rustc` name the build.
     pub fn new(started: Time, version: &str, rustc: &str) -> Result<Metrics, Error> {
@@ -225,6 +246,7 @@ impl Metrics {
             rules: Rules::new(&make)?,
             alerts: Alerts::new(&make)?,
             trail: Trail::new(&make)?,
+            anchors: Anchors::new(&make)?,
             registry: make.0,
         };
         for severity in Severity::ALL {
@@ -247,6 +269,12 @@ impl Metrics {
         for outcome in Outcome::WORDS {
             self.alerts.deliveries.with_label_values(&[receiver, outcome]).inc_by(0);
         }
+    }
+
+    /// Names an anchor, with what it took before this start, so that its series exist from then on.
+    pub fn know_anchor(&self, target: &str, size: u64, at: Time) {
+        self.anchor(target, size, at);
+        self.anchors.failures.with_label_values(&[target]).inc_by(0);
     }
 
     /// Names a rule of the policies in force, so that its series exist from the start.
@@ -368,6 +396,17 @@ impl Metrics {
     /// Entries that somebody outside has confirmed.
     pub fn anchored(&self, entries: u64) {
         self.trail.anchored_entries.set(signed(entries));
+    }
+
+    /// An anchor took a checkpoint, and that is durable.
+    pub fn anchor(&self, target: &str, size: u64, at: Time) {
+        self.anchors.size.with_label_values(&[target]).set(signed(size));
+        self.anchors.timestamp.with_label_values(&[target]).set(seconds(at));
+    }
+
+    /// An attempt to give an anchor a checkpoint failed.
+    pub fn anchor_failed(&self, target: &str) {
+        self.anchors.failures.with_label_values(&[target]).inc();
     }
 
     /// A verification ended.

@@ -14,6 +14,7 @@
 //! The file is long because the flow is to be read in one place; what follows from evidence stands in
 //! [`crate::consequence`].
 
+use crate::anchor::{self, Anchoring};
 use crate::clock::{self, Steps};
 use crate::consequence::Shown;
 use crate::control::{self, Reply, Request};
@@ -87,6 +88,8 @@ pub enum ToWriter {
     Delivered(Report),
     /// A thread ended by a panic outside of any record.
     Died(&'static str),
+    /// What became of a checkpoint at an anchor.
+    Anchored(Box<crate::anchor::Report>),
     /// The daemon verified its own trail.
     Verified(Box<Outcome>),
     /// A command over the control socket.
@@ -199,6 +202,8 @@ pub struct Writer {
     pub spent: mpsc::Sender<Spent>,
     /// Proof of life.
     pub pulse: Arc<Pulse>,
+    /// Where checkpoints are anchored.
+    pub anchors: Anchoring,
     /// Called at every turn that every thread completed.
     pub alive: Box<dyn FnMut() + Send>,
     /// Called with what may be shown: after the checkpoint that covers it.
@@ -350,6 +355,7 @@ impl Writer {
             ToWriter::Done(rest) => self.group.done = Some((Instant::now(), rest)),
             ToWriter::Delivered(report) => self.delivered(&report)?,
             ToWriter::Verified(outcome) => self.verified(&outcome)?,
+            ToWriter::Anchored(report) => self.anchored(*report)?,
             ToWriter::Control(request, reply) => {
                 let answer = control::answer(self, &request)?;
                 let _ = reply.send(answer);
@@ -417,7 +423,7 @@ impl Writer {
         let waiting = self.state.outbox.values().any(|alert| {
             alert.owed.keys().any(|name| self.receivers.contains_key(name) && !self.group.down.contains(name))
         });
-        !waiting || since.elapsed() > DELIVERY_WAIT
+        !(waiting || self.anchors.waits()) || since.elapsed() > DELIVERY_WAIT
     }
 
     /// A batch: its notices, its records, its position.
@@ -634,6 +640,7 @@ impl Writer {
         if size > signed {
             self.metrics.checkpoint(size, now);
         }
+        self.offer_head(false);
         for count in std::mem::take(&mut self.group.measured) {
             count(&self.metrics);
         }
@@ -643,6 +650,18 @@ impl Writer {
         self.dispatch();
         self.measure();
         Ok(())
+    }
+
+    /// Hands the newest checkpoint to the anchors when it is time, and to the log, which is the one anchor
+    /// that everybody has.
+    fn offer_head(&mut self, last: bool) {
+        let read_all = self.once && self.group.done.is_some();
+        let (size, note) = (self.trail.signed().size, self.trail.signed_note());
+        if self.anchors.offer(size, note, Instant::now(), last || read_all)
+            && let Some(line) = anchor::line::of(note)
+        {
+            tracing::info!("{line}");
+        }
     }
 
     /// Writes the projections aside, so that the next start need not read everything.
@@ -665,6 +684,7 @@ impl Writer {
         });
         self.commit()?;
         self.checkpoint()?;
+        self.offer_head(true);
         if let Some((_, what)) = self.group.damaged.take() {
             return Err(TrailError::Refused { what, verdict: "tampered" });
         }

@@ -62,6 +62,8 @@ fn filled() -> Metrics {
     metrics.commit(0.004);
     metrics.checkpoint(12, now);
     metrics.anchored(8);
+    metrics.know_anchor("tsa", 8, now);
+    metrics.anchor_failed("tsa");
     metrics.verified(now, true);
     metrics.disk_free(1 << 40);
     metrics

@@ -103,13 +103,17 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
 #[test]
 fn the_configuration_in_the_readme_is_good() {
     let blocks = blocks(&readme(), "yaml");
-    assert_eq!(blocks.len(), 1, "one configuration to copy");
-    let (folder, file) = workspace(&blocks[0]);
-    let password = folder.path().join("smtp.pass");
-    fs::write(&password, "only-for-tests\n").unwrap();
-    fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).unwrap();
-    let answer = good(&check(&file));
-    assert_eq!((&answer["sources"], &answer["receivers"]), (&5.into(), &2.into()));
+    assert_eq!(blocks.len(), 3, "a configuration to copy, its anchors, and the other site's part");
+    let other = blocks[0].replace("acme.example  ", "site-b.example");
+    for config in [&blocks[0], &format!("{}{}", blocks[0], blocks[1]), &format!("{other}{}", blocks[2])] {
+        let (folder, file) = workspace(config);
+        let password = folder.path().join("smtp.pass");
+        fs::write(&password, "only-for-tests\n").unwrap();
+        fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::write(folder.path().join("tsa-ca.pem"), include_bytes!("data/root.pem")).unwrap();
+        let answer = good(&check(&file));
+        assert_eq!((&answer["sources"], &answer["receivers"]), (&5.into(), &2.into()));
+    }
 }
 
 #[test]
@@ -154,6 +158,8 @@ fn the_readme_states_the_limits_of_the_code() {
         ("SMTP session, envelope", format!("{} s", crmwarden::deliver::smtp::TIMEOUT.as_secs())),
         ("grants snapshot", format!("{} rows", grouped(inspect::privilege::ROWS_MAX))),
         ("policy files", format!("{} roles", inspect::privilege::ROLES_MAX)),
+        ("`listen:`", format!("{} requests a second", crmwarden::listen::witness::RATE)),
+        ("attempt at an anchor", format!("{} s;", crmwarden::anchor::TIMEOUT.as_secs())),
         ("metrics listener", format!("{} connections", metrics::serve::CONNECTIONS_MAX)),
     ] {
         let line = readme.lines().find(|line| line.starts_with(&format!("| {row} |")));
@@ -212,7 +218,7 @@ fn the_readme_names_the_commands() {
     let line = readme.lines().find(|line| line.starts_with("| commands |")).unwrap();
     let built = line.split('|').nth(2).unwrap();
     let named: Vec<&str> = built.split('`').skip(1).step_by(2).collect();
-    assert_eq!(named.len(), 8);
+    assert_eq!(named.len(), 13);
     for command in named {
         let help =
             Command::new(env!("CARGO_BIN_EXE_crmwarden")).args(command.split(' ')).arg("--help").output();

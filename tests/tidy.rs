@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 /// Layers from the lowest to the highest. A module may name modules of lower layers only.
 const LAYERS: &[&[&str]] = &[
     &["model", "yaml"],
-    &["alert", "clock", "format", "incident", "inspect", "source", "trail"],
-    &["deliver", "error", "operator", "policy", "stage"],
+    &["alert", "clock", "format", "incident", "inspect", "serve", "source", "trail"],
+    &["anchor", "deliver", "error", "listen", "operator", "policy", "stage"],
     &["config", "metrics", "report", "state"],
     &["rebuild"],
     &["consequence", "control", "pipeline"],
@@ -70,6 +70,7 @@ const CLOCK_EDGES: &[&str] = &[
     "clock.rs",
     "daemon.rs",            // watchdog, health
     "deliver/worker.rs",    // when to try again; the date of a mail
+    "listen/mod.rs",        // how many requests a second
     "pipeline.rs",          // how long a group waits, how long a commit took
     "source/file/mod.rs",   // how long a file was quiet
     "source/file/sweep.rs", // what a look around costs

@@ -11,6 +11,7 @@ pub mod scan;
 pub mod status;
 pub mod trail;
 pub mod verify;
+pub mod witness;
 
 use crate::error::Failure;
 use clap::{Parser, Subcommand};
@@ -64,6 +65,9 @@ enum Command {
     /// Proofs from the trail that others can check
     #[command(subcommand)]
     Trail(trail::Trail),
+    /// This host as a witness of other logs
+    #[command(subcommand)]
+    Witness(witness::Witness),
 }
 
 /// Runs the command line that this process was given.
@@ -93,6 +97,7 @@ pub fn main() -> ExitCode {
         Command::Hold(hold) => hold.main(&cli),
         Command::Keys(keys) => keys.main(&cli),
         Command::Trail(trail) => trail.main(&cli),
+        Command::Witness(witness) => witness.main(&cli),
     };
     match result {
         Ok(code) => ExitCode::from(code),

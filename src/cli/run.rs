@@ -46,6 +46,9 @@ impl Run {
                 if let Some(address) = ready.metrics {
                     tracing::info!("metrics on http://{address}/metrics");
                 }
+                if let Some(address) = ready.listens {
+                    tracing::info!("other programs are served on http://{address}");
+                }
             }),
             any_port: false,
         })?;

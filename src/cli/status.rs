@@ -35,9 +35,12 @@ pub fn main(cli: &Cli) -> Result<u8, Failure> {
         word("newest")
     ));
     text.push_str(&format!("  root      {}\n", word("root")));
-    text.push_str("  anchored  no: nothing off this host vouches for the trail\n");
+    text.push_str(&match status["anchored"].as_u64() {
+        None | Some(0) => "  anchored  no: nothing off this host vouches for the trail\n".to_owned(),
+        Some(size) => format!("  anchored  {size} entries are confirmed off this host\n"),
+    });
     text.push_str(&format!("  incidents {}\n", word("incidents")));
-    for (title, name) in [("events", "events"), ("owed", "owed")] {
+    for (title, name) in [("anchor", "anchors"), ("events", "events"), ("owed", "owed")] {
         for (key, count) in status[name].as_object().into_iter().flatten() {
             text.push_str(&format!("  {title:<9} {key:<24} {count:>12}\n"));
         }

@@ -18,7 +18,7 @@ pub struct Verify {
     /// Trust file from a second channel: only its keys count
     #[arg(long, value_name = "FILE")]
     trust: Option<PathBuf>,
-    /// A checkpoint that you kept: the trail must contain that history
+    /// A checkpoint that you kept, or its line in a log: the trail must contain that history
     #[arg(long, value_name = "FILE")]
     known_head: Option<PathBuf>,
     /// Recovered, unpinned and unanchored are not good enough (exit 25)
@@ -41,6 +41,8 @@ impl Verify {
             ),
         };
         let known_head = self.known_head.as_deref().map(text).transpose()?;
+        // A line that a log kept will do as well.
+        let known_head = known_head.map(|head| crate::anchor::line::note_of(&head).unwrap_or(head));
         let given = Given { trust, known_head, strict: self.strict };
         let mut worst: Option<(Verdict, u8)> = None;
         for dir in &dirs {

@@ -1,6 +1,6 @@
-//! Passwords from files, read when they are needed and wiped after.
+//! Passwords and tokens from files, read when they are needed and wiped after.
 //!
-//! A password file is refused when anybody but its owner may open it. The service manager's credentials
+//! A file is refused when anybody but its owner may open it. The service manager's credentials
 //! are the exception: systemd shows them as 0440 where it grants access by an ACL, in a folder that only the
 //! service can enter (`$CREDENTIALS_DIRECTORY`, systemd.exec(5)).
 
@@ -10,48 +10,53 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use zeroize::Zeroizing;
 
-/// Largest password file, bytes.
-const PASSWORD_MAX: u64 = 4096;
+/// Largest file, bytes.
+const SECRET_MAX: u64 = 4096;
 
 /// Reads a password. The error says what to mend and never holds any of the file's content.
 pub fn read_password(path: &Path) -> Result<Zeroizing<String>, String> {
+    read("password", path)
+}
+
+/// The same for a secret of another name: one line of text.
+pub fn read(name: &str, path: &Path) -> Result<Zeroizing<String>, String> {
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
     let forbidden = match credentials {
         Some(folder) if !folder.is_empty() && path.starts_with(&folder) => 0o037,
         _ => 0o077,
     };
-    read_with(path, forbidden)
+    read_with(name, path, forbidden)
 }
 
-fn read_with(path: &Path, forbidden: u32) -> Result<Zeroizing<String>, String> {
+fn read_with(name: &str, path: &Path, forbidden: u32) -> Result<Zeroizing<String>, String> {
     let shown = path.display();
-    let file = File::open(path).map_err(|error| format!("password file {shown}: {}", error.kind()))?;
-    let metadata = file.metadata().map_err(|error| format!("password file {shown}: {}", error.kind()))?;
+    let file = File::open(path).map_err(|error| format!("{name} file {shown}: {}", error.kind()))?;
+    let metadata = file.metadata().map_err(|error| format!("{name} file {shown}: {}", error.kind()))?;
     if !metadata.is_file() {
-        return Err(format!("password file {shown} is not a file"));
+        return Err(format!("{name} file {shown} is not a file"));
     }
     if metadata.mode() & forbidden != 0 {
         let mode = metadata.mode() & 0o777;
         return Err(format!(
-            "password file {shown} is open to others (mode {mode:04o}); run: chmod 0600 {shown}"
+            "{name} file {shown} is open to others (mode {mode:04o}); run: chmod 0600 {shown}"
         ));
     }
-    if metadata.len() > PASSWORD_MAX {
-        return Err(format!("password file {shown} is longer than {PASSWORD_MAX} bytes"));
+    if metadata.len() > SECRET_MAX {
+        return Err(format!("{name} file {shown} is longer than {SECRET_MAX} bytes"));
     }
     // Room for all of it at once: a buffer that grows would leave unwiped copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(PASSWORD_MAX as usize + 64));
-    file.take(PASSWORD_MAX)
+    let mut bytes = Zeroizing::new(Vec::with_capacity(SECRET_MAX as usize + 64));
+    file.take(SECRET_MAX)
         .read_to_end(&mut bytes)
-        .map_err(|error| format!("password file {shown}: {}", error.kind()))?;
-    let text = std::str::from_utf8(&bytes).map_err(|_| format!("password file {shown} is not UTF-8 text"))?;
+        .map_err(|error| format!("{name} file {shown}: {}", error.kind()))?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| format!("{name} file {shown} is not UTF-8 text"))?;
     let password = text.strip_suffix('\n').unwrap_or(text);
     let password = password.strip_suffix('\r').unwrap_or(password);
     if password.is_empty() {
-        return Err(format!("password file {shown} is empty"));
+        return Err(format!("{name} file {shown} is empty"));
     }
     if password.contains(char::is_control) {
-        return Err(format!("password file {shown} holds more than one line, or control characters"));
+        return Err(format!("{name} file {shown} holds more than one line, or control characters"));
     }
     Ok(Zeroizing::new(password.to_owned()))
 }
@@ -100,7 +105,7 @@ mod tests {
     #[test]
     fn credentials_of_the_service_manager_may_be_group_readable() {
         let (_folder, path) = file(b"s3cret", 0o440);
-        assert!(read_with(&path, 0o037).is_ok());
-        assert!(read_with(&path, 0o077).is_err());
+        assert!(read_with("password", &path, 0o037).is_ok());
+        assert!(read_with("password", &path, 0o077).is_err());
     }
 }

@@ -12,6 +12,7 @@
 use super::email::{self, Progress};
 use super::{Outcome, Receiver, directory, eml};
 use crate::alert::Notice;
+use crate::clock;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, SystemTime};
@@ -96,19 +97,6 @@ pub fn spawn(
     Worker { stop, task: runtime.spawn(run(state, jobs, stopped)) }
 }
 
-/// The wait before attempt `attempt` (from 1): doubles up to the cap, and is spread over its upper half so
-/// that many receivers of one dead server do not knock at once.
-pub fn backoff(attempt: u32, seed: u64) -> Duration {
-    let full = BACKOFF_FIRST.saturating_mul(1 << attempt.saturating_sub(1).min(16)).min(BACKOFF_MAX);
-    // The finaliser of SplitMix64 spreads neighbouring seeds.
-    let mut x = seed.wrapping_add(u64::from(attempt).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^= x >> 31;
-    let share = (x >> 11) as f64 / (1u64 << 53) as f64;
-    full.mul_f64(0.5 + share / 2.0)
-}
-
 /// A row of failures.
 #[derive(Clone, Copy, Debug, Default)]
 struct Trouble {
@@ -119,7 +107,8 @@ struct Trouble {
 impl Trouble {
     fn fail(&mut self, seed: u64) {
         self.attempts = self.attempts.saturating_add(1);
-        self.not_before = Some(Instant::now() + backoff(self.attempts, seed));
+        let wait = clock::backoff(BACKOFF_FIRST, BACKOFF_MAX, self.attempts, seed);
+        self.not_before = Some(Instant::now() + wait);
     }
 }
 
@@ -236,7 +225,7 @@ impl State {
     }
 
     fn settle(&mut self, at: usize, mut pending: Pending, outcome: Outcome) -> bool {
-        let seed = seed(&self.name, &pending.job.alert_id);
+        let seed = clock::seed([self.name.as_str(), &pending.job.alert_id]);
         let report = outcome.is_final() || !(self.outage || pending.reported);
         self.outage = !outcome.is_final();
         match &outcome {
@@ -264,12 +253,6 @@ impl State {
 /// Returns when the worker is asked to end, or when nobody is left who could ask.
 async fn stop_asked(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stop| *stop).await;
-}
-
-/// FNV-1a over the names: any fixed spread will do.
-fn seed(receiver: &str, alert: &str) -> u64 {
-    let bytes = receiver.bytes().chain([0]).chain(alert.bytes());
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 async fn attempt(
@@ -308,20 +291,6 @@ mod tests {
         let notice =
             Notice { alert: format!("ALR-{n}"), deployment: "acme.example".into(), ..Notice::default() };
         Job { alert_id: notice.alert.clone(), notice: Arc::new(notice) }
-    }
-
-    #[test]
-    fn backoff_grows_to_its_cap_and_spreads() {
-        for seed in 0..50 {
-            for attempt in 1..200 {
-                let full = BACKOFF_FIRST.saturating_mul(1 << (attempt - 1).min(16)).min(BACKOFF_MAX);
-                let wait = backoff(attempt, seed);
-                assert!(wait >= full / 2 && wait <= full, "{attempt} {seed} {wait:?}");
-                assert_eq!(wait, backoff(attempt, seed));
-            }
-        }
-        assert_ne!(backoff(9, 1), backoff(9, 2));
-        assert!(backoff(u32::MAX, 7) <= BACKOFF_MAX && backoff(0, 7) > Duration::ZERO);
     }
 
     #[tokio::test]

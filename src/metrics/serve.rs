@@ -1,27 +1,18 @@
 //! `/metrics`, `/healthz`, `/readyz` over HTTP/1.1, and nothing else.
 //!
-//! The listener is meant for loopback, where every page in a browser on this host can reach it. So the
-//! Host header must name loopback or the address that we are bound to (a name that an attacker points at
-//! 127.0.0.1 does not), and a connection is cheap for us: one answer each, at most [`CONNECTIONS_MAX`] at a
+//! Who may ask and how long is the business of [`crate::serve`]: at most [`CONNECTIONS_MAX`] connections at a
 //! time, each at most [`CONNECTION_MAX`] long, answers of at most [`RESPONSE_MAX`] bytes.
 
 use super::Metrics;
+use crate::serve::Limits;
 use axum::Router;
-use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::extract::State;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Sleep, sleep};
 
 /// Connections served at a time; more wait in the kernel's queue.
 pub const CONNECTIONS_MAX: usize = 16;
@@ -49,7 +40,6 @@ type Ask = Arc<dyn Fn() -> Health + Send + Sync>;
 struct Shared {
     metrics: Arc<Metrics>,
     health: Ask,
-    bound: IpAddr,
 }
 
 /// Serves until the future is dropped. `listener` is bound; it is made non-blocking here.
@@ -67,64 +57,12 @@ async fn serve_within(
     health: Ask,
     life: Duration,
 ) -> io::Result<()> {
-    listener.set_nonblocking(true)?;
-    let listener = TcpListener::from_std(listener)?;
-    let shared = Shared { metrics, health, bound: listener.local_addr()?.ip() };
     let router = Router::new()
         .route("/metrics", get(metrics_page))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
-        .layer(from_fn_with_state(shared.clone(), guard))
-        .with_state(shared);
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    axum::serve(Limited { listener, places, life }, router).await
-}
-
-/// Refuses foreign host names, also for paths that do not exist, and sets what every answer has.
-async fn guard(State(shared): State<Shared>, request: Request, next: Next) -> Response {
-    let mut response = match may_ask(request.headers(), shared.bound) {
-        true => next.run(request).await,
-        false => (StatusCode::MISDIRECTED_REQUEST, "This address is not known here.\n").into_response(),
-    };
-    let headers = response.headers_mut();
-    for (name, value) in [
-        (header::CONNECTION, "close"),
-        (header::CACHE_CONTROL, "no-store"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
-    ] {
-        headers.insert(name, header::HeaderValue::from_static(value));
-    }
-    response
-}
-
-/// Whether the one Host header names loopback or the bound address. Where that is every address, any
-/// address will do, but no name.
-fn may_ask(headers: &HeaderMap, bound: IpAddr) -> bool {
-    let mut hosts = headers.get_all(header::HOST).iter();
-    let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
-    host.to_str().is_ok_and(|host| is_ours(host, bound))
-}
-
-fn is_ours(host: &str, bound: IpAddr) -> bool {
-    let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((address, port)) if port.is_empty() || is_port(port) => address,
-        Some(_) => return false,
-        None => match host.split_once(':') {
-            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-            Some(_) => return false,
-            None => host,
-        },
-    };
-    if name.eq_ignore_ascii_case("localhost") {
-        return true;
-    }
-    name.parse::<IpAddr>()
-        .is_ok_and(|address| address.is_loopback() || address == bound || bound.is_unspecified())
-}
-
-fn is_port(text: &str) -> bool {
-    text.strip_prefix(':').is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
+        .with_state(Shared { metrics, health });
+    crate::serve::serve(listener, router, Limits { connections: CONNECTIONS_MAX, life }).await
 }
 
 async fn metrics_page(State(shared): State<Shared>) -> Response {
@@ -154,117 +92,16 @@ fn said(well: bool, mut what: String) -> Response {
     (status, what).into_response()
 }
 
-/// Accepts as many connections as there are places.
-struct Limited {
-    listener: TcpListener,
-    places: Arc<Semaphore>,
-    life: Duration,
-}
-
-impl axum::serve::Listener for Limited {
-    type Io = Brief;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Brief, SocketAddr) {
-        loop {
-            // The semaphore is never closed; if it were, waiting would be all that is left to do.
-            let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
-                std::future::pending::<()>().await;
-                continue;
-            };
-            match self.listener.accept().await {
-                Ok((stream, address)) => {
-                    return (Brief { stream, end: Box::pin(sleep(self.life)), _place: place }, address);
-                }
-                // Out of descriptors, or the peer is gone already: neither is a reason to end.
-                Err(_) => sleep(Duration::from_millis(100)).await,
-            }
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-}
-
-/// A connection that ends by itself.
-struct Brief {
-    stream: TcpStream,
-    end: Pin<Box<Sleep>>,
-    _place: OwnedSemaphorePermit,
-}
-
-impl Brief {
-    fn over(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        match self.end.as_mut().poll(context) {
-            Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),
-            Poll::Pending => Ok(()),
-        }
-    }
-}
-
-impl AsyncRead for Brief {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.over(context)?;
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Brief {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.over(context)?;
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.over(context)?;
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
     use crate::model::Time;
-    use std::net::Ipv4Addr;
+    use std::net::SocketAddr;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
 
     const LIFE: Duration = Duration::from_secs(1);
-
-    #[test]
-    fn hosts() {
-        let bound = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        for host in ["localhost", "LOCALHOST:7465", "127.0.0.1:7465", "127.0.0.1", "[::1]:7465", "[::1]"] {
-            assert!(is_ours(host, bound), "{host}");
-        }
-        for host in [
-            "evil.example",
-            "evil.example:7465",
-            "localhost.evil.example",
-            "10.0.0.1",
-            "",
-            "localhost:x",
-            "[::1]x",
-            "[::1",
-        ] {
-            assert!(!is_ours(host, bound), "{host}");
-        }
-        let own: IpAddr = "10.1.2.3".parse().unwrap();
-        assert!(is_ours("10.1.2.3:7465", own) && !is_ours("10.1.2.4:7465", own));
-        let every: IpAddr = "0.0.0.0".parse().unwrap();
-        assert!(is_ours("10.9.9.9", every) && !is_ours("evil.example", every));
-    }
 
     async fn started(ready: bool) -> SocketAddr {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -30,6 +30,8 @@ pub(crate) fn filled() -> Metrics {
     metrics.commit(0.004);
     metrics.checkpoint(12, Time::from_seconds(3));
     metrics.anchored(8);
+    metrics.know_anchor("tsa", 8, Time::from_seconds(6));
+    metrics.anchor_failed("tsa");
     metrics.verified(Time::from_seconds(4), true);
     metrics.disk_free(1 << 40);
     metrics

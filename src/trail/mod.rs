@@ -111,6 +111,7 @@ pub mod recover;
 mod scan;
 mod tilefiles;
 pub mod tiles;
+pub mod timestamp;
 pub mod tlog_policy;
 pub mod tlog_proof;
 pub mod tree;

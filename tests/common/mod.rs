@@ -5,6 +5,8 @@
 #![allow(dead_code, missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 pub mod feeds;
+pub mod http;
+pub mod tsa;
 
 use serde_json::Value;
 use std::fs;
