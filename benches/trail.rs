@@ -94,7 +94,12 @@ fn appends() {
         let (wall, cpu) = (began.elapsed().as_secs_f64(), cpu_seconds() - cpu);
         let bytes = (opened.trail.bytes() - start_bytes) as f64;
         let syncs = groups as f64 / wall;
-        row(&format!("plain, groups of {size}"), syncs * size as f64, "entries/s", Some((syncs / rate, "fdatasync")));
+        row(
+            &format!("plain, groups of {size}"),
+            syncs * size as f64,
+            "entries/s",
+            Some((syncs / rate, "fdatasync")),
+        );
         let bare = bytes / sha256_rate();
         row("    its CPU against a bare SHA-256", cpu / bare * 100.0, "%", None);
         erasable(size, rate);
@@ -117,7 +122,12 @@ fn erasable(size: u64, rate: f64) {
     }
     opened.trail.checkpoint(NOW).unwrap();
     let syncs = groups as f64 / began.elapsed().as_secs_f64();
-    row(&format!("erasable, groups of {size}"), syncs * size as f64, "entries/s", Some((syncs / rate, "fdatasync")));
+    row(
+        &format!("erasable, groups of {size}"),
+        syncs * size as f64,
+        "entries/s",
+        Some((syncs / rate, "fdatasync")),
+    );
 }
 
 fn fdatasync_rate(dir: &Path) -> f64 {
@@ -162,7 +172,12 @@ fn verification(dir: &Path, entries: u64, bytes: f64) {
     let outcome = verify(&dir.join("state"), &Given::default(), &mut |_| ()).unwrap();
     let cpu = cpu_seconds() - cpu;
     assert_eq!(outcome.verdict, Verdict::Ok);
-    row("verify, entries a CPU second", entries as f64 / cpu, "entries/s", Some((bare / cpu, "a bare SHA-256")));
+    row(
+        "verify, entries a CPU second",
+        entries as f64 / cpu,
+        "entries/s",
+        Some((bare / cpu, "a bare SHA-256")),
+    );
 }
 
 fn starts(dir: &Path, entries: u64) {
@@ -231,7 +246,12 @@ fn beside_slog(dir: &Path) {
     let our_check = cpu_seconds() - cpu;
     let lines = lines as f64;
     row("slogencrypt, lines a CPU second", lines / seal, "lines/s", None);
-    row("    sealing the same lines here", lines / our_seal, "lines/s", Some((seal / our_seal, "slogencrypt")));
+    row(
+        "    sealing the same lines here",
+        lines / our_seal,
+        "lines/s",
+        Some((seal / our_seal, "slogencrypt")),
+    );
     row("slogverify, lines a CPU second", lines / check, "lines/s", None);
     row("    verifying them here", lines / our_check, "lines/s", Some((check / our_check, "slogverify")));
 }

@@ -35,8 +35,7 @@ impl Run<'_> {
         let Some(authorities) = &given.authorities else { return };
         let dir = self.folder.join("checkpoints");
         for name in self.disk.names(&dir).unwrap_or_default() {
-            let Some((digits, authority)) =
-                name.strip_suffix(".tsr").and_then(|stem| stem.split_once('.'))
+            let Some((digits, authority)) = name.strip_suffix(".tsr").and_then(|stem| stem.split_once('.'))
             else {
                 continue;
             };
@@ -72,7 +71,9 @@ impl Run<'_> {
         let log = self.log.as_ref().ok_or("the log key is not known")?;
         let head = Checkpoint::open(&note, &[log]).map_err(|error| error.to_string())?;
         match self.roots.get(&head.size) {
-            Some((root, _)) if *root == head.root && head.origin == self.origin => Ok((head.size, stamp.time)),
+            Some((root, _)) if *root == head.root && head.origin == self.origin => {
+                Ok((head.size, stamp.time))
+            }
             _ => Err("what was stamped is no head of the entries here".to_owned()),
         }
     }
