@@ -181,11 +181,9 @@ pub fn make(
 /// Positions of the sources as they stood at the last head that verifies.
 fn cursors_at(disk: &dyn Disk, folder: &Path, outcome: &Outcome) -> Result<super::Cursors, TrailError> {
     let Ok(root) = Hash::parse(&outcome.verified_root).ok_or(()) else { return Ok(super::Cursors::new()) };
-    let files = segments(disk, folder)?;
-    let kept = match files.first() {
-        Some(first) if first.first > 0 => Kept::read(disk, folder)?,
-        _ => None,
-    };
+    let mut files = segments(disk, folder)?;
+    let kept = Kept::read(disk, folder)?;
+    files.retain(|file| kept.as_ref().is_none_or(|kept| file.first >= kept.frontier.size()));
     let first = super::first_epoch(disk, folder)?;
     let mut scan = Scan::start(Epochs::first(first), kept.as_ref());
     let head = Checkpoint { origin: outcome.origin.clone(), size: outcome.verified_size, root };

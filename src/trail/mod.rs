@@ -284,10 +284,11 @@ impl Genesis {
 
 /// The line of entry 0 of a generation: from its first segment, or from what pruning kept.
 pub fn genesis_line(disk: &dyn Disk, folder: &Path) -> Result<Option<Vec<u8>>, TrailError> {
-    let Some(file) = read::segments(disk, folder)?.into_iter().next() else { return Ok(None) };
-    if file.first > 0 {
-        return Ok(prune::Kept::read(disk, folder)?.map(|kept| kept.genesis));
+    if let Some(kept) = prune::Kept::read(disk, folder)? {
+        return Ok(Some(kept.genesis));
     }
+    let first = read::segments(disk, folder)?.into_iter().next();
+    let Some(file) = first.filter(|file| file.first == 0) else { return Ok(None) };
     let mut lines = read::Lines::open(disk, &file, 0)?;
     let met = lines.next_line().map_err(|error| TrailError::io("read", &file.path, error))?;
     Ok((met == read::Met::Line).then(|| lines.line().to_vec()))

@@ -312,13 +312,14 @@ pub(super) fn resume(
 fn finish(disk: &dyn Disk, paths: &Paths, folder: &Path, to: u64) -> Result<u64, TrailError> {
     let files = segments(disk, folder)?;
     let (gone, staying): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| file.first < to);
-    let mut rows = grants_named(disk, &gone)?;
-    for digest in grants_named(disk, &staying)? {
-        rows.remove(&digest);
-    }
-    for digest in rows {
-        let path = paths.grants(&digest);
-        disk.remove(&path).map_err(|error| TrailError::io("remove", &path, error))?;
+    // Not the rows that pruned entries name, for some of these entries may be gone already: all others.
+    let named = grants_named(disk, &staying)?;
+    let rows = paths.state.join("grants");
+    for name in disk.names(&rows).map_err(|error| TrailError::io("list", &rows, error))? {
+        if !named.contains(name.split('.').next().unwrap_or_default()) {
+            let path = rows.join(name);
+            disk.remove(&path).map_err(|error| TrailError::io("remove", &path, error))?;
+        }
     }
     for file in &gone {
         let details = paths.details(file.first);

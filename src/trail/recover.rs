@@ -146,12 +146,15 @@ impl<'a> Recovery<'a> {
         let folder = paths.generation(generation);
         let origin = origin(deployment, generation);
         let log = NoteSigner::new(origin.clone(), keys.log.clone());
-        let files = segments(&**disk, &folder)?;
-        let kept = match files.first() {
-            None => return Err(TrailError::rolled_back("the trail has no segments")),
-            Some(first) if first.first > 0 => Kept::read(&**disk, &folder)?,
-            Some(_) => None,
-        };
+        let mut files = segments(&**disk, &folder)?;
+        let kept = Kept::read(&**disk, &folder)?;
+        if let Some(kept) = &kept {
+            // Of a pruning that was interrupted any of the segments may still be here.
+            files.retain(|file| file.first >= kept.frontier.size());
+        }
+        if files.is_empty() {
+            return Err(TrailError::rolled_back("the trail has no segments"));
+        }
         let first = check_genesis(&**disk, &folder, &origin, &log.verifier())?;
         let (signed, note) = read_checkpoint(&**disk, &folder, &origin, &log.verifier())?;
         Ok(Recovery { disk, paths, generation, folder, origin, log, first, files, kept, signed, note })

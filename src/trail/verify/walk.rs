@@ -203,25 +203,32 @@ impl<'a> Run<'a> {
 
     /// The line of entry 0: from the first segment, or from what pruning kept. Empty where it is gone.
     fn first_line(&mut self) -> Result<Vec<u8>, TrailError> {
-        let Some(file) = self.files.first().cloned() else { return Ok(Vec::new()) };
-        if file.first == 0 {
-            let mut lines = match Lines::open(self.disk, &file, 0) {
-                Ok(lines) => lines,
-                Err(error) => return self.unreadable(&error).map(|()| Vec::new()),
-            };
-            let met = lines.next_line().unwrap_or(Met::End);
-            return Ok(if met == Met::Line { lines.line().to_vec() } else { Vec::new() });
-        }
         match Kept::read(self.disk, self.folder) {
-            Ok(kept) => {
-                self.kept = kept.filter(|kept| kept.frontier.size() == file.first);
-                Ok(self.kept.as_ref().map(|kept| kept.genesis.clone()).unwrap_or_default())
+            Ok(Some(kept)) => {
+                let minimum = kept.frontier.size();
+                let before = self.files.len();
+                // Of a pruning that was interrupted any of the segments may still be here.
+                self.files.retain(|file| file.first >= minimum);
+                if self.files.len() < before {
+                    self.say(Verdict::Torn);
+                    self.notes.push(format!("the pruning of the entries below {minimum} is not finished"));
+                }
+                self.kept = Some(kept.clone());
+                return Ok(kept.genesis);
             }
-            Err(TrailError::Refused { what, .. }) => {
-                self.damaged(0, file.first - 1, "pruned.jsonl", what);
-                Ok(Vec::new())
-            }
-            Err(error) => Err(error),
+            Ok(None) => {}
+            Err(TrailError::Refused { what, .. }) => self.damaged(0, 0, "pruned.jsonl", what),
+            Err(error) => return Err(error),
+        }
+        let Some(file) = self.files.first().filter(|file| file.first == 0).cloned() else {
+            return Ok(Vec::new());
+        };
+        match Lines::open(self.disk, &file, 0) {
+            Ok(mut lines) => match lines.next_line() {
+                Ok(Met::Line) => Ok(lines.line().to_vec()),
+                _ => Ok(Vec::new()),
+            },
+            Err(error) => self.unreadable(&error).map(|()| Vec::new()),
         }
     }
 
