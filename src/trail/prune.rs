@@ -313,7 +313,12 @@ fn finish(disk: &dyn Disk, paths: &Paths, folder: &Path, to: u64) -> Result<u64,
     let files = segments(disk, folder)?;
     let (gone, staying): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| file.first < to);
     // Not the rows that pruned entries name, for some of these entries may be gone already: all others.
-    let named = grants_named(disk, &staying)?;
+    let mut named = grants_named(disk, &staying)?;
+    for other in super::generation::all(disk, &paths.trail())?.into_iter().map(|n| paths.generation(n)) {
+        if other != folder {
+            named.extend(grants_named(disk, &segments(disk, &other)?)?);
+        }
+    }
     let rows = paths.state.join("grants");
     for name in disk.names(&rows).map_err(|error| TrailError::io("list", &rows, error))? {
         if !named.contains(name.split('.').next().unwrap_or_default()) {
