@@ -62,7 +62,8 @@ const FILE_EDGES: &[&str] = &[
     "source/file/stream.rs",
     "source/file/sweep.rs",
     "source/file/watch.rs",
-    "trail/disk.rs", // the trail's one seam for writing
+    "trail/disk.rs",    // the trail's one seam for writing
+    "trail/quarter.rs", // overwrites a destroyed key in place, which the seam cannot
     "trail/read.rs",
 ];
 

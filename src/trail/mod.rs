@@ -54,6 +54,7 @@ pub mod disk;
 pub mod entry;
 pub mod keys;
 pub mod note;
+pub mod quarter;
 pub mod read;
 pub mod recover;
 pub mod tree;
