@@ -221,7 +221,7 @@ impl Writer {
         }
         let (source, grants) = (result.source.clone(), result.grants);
         self.after(move |metrics| metrics.grants(&source, grants));
-        let now = crate::clock::now();
+        let now = self.clock.now();
         // A snapshot dated ahead must not hold its incidents open for years.
         let time = result.time.filter(|time| *time <= now.plus_seconds(300)).unwrap_or(now);
         let mut findings = Vec::new();
@@ -322,7 +322,7 @@ impl Writer {
             out.word("root", &outcome.root);
             out.uint("damaged_ranges", outcome.damage.len() as u64);
         });
-        let now = crate::clock::now();
+        let now = self.clock.now();
         self.after(move |metrics| metrics.verified(now, intact));
         if intact {
             return Ok(());
@@ -349,7 +349,7 @@ impl Writer {
             about: vec![index],
             ..Finding::default()
         });
-        self.group.end_damaged(place);
+        self.group.end_damaged(self.clock.mark(), place);
         Ok(())
     }
 
@@ -372,7 +372,7 @@ impl Writer {
                 rule: "operation.window_evicted".into(),
                 severity: Severity::Medium,
                 title: format!("{rule} had to forget {count} groups or hits to stay within its memory"),
-                time: crate::clock::now(),
+                time: self.clock.now(),
                 key: format!("operation.window_evicted|{rule}"),
                 window_seconds: 3600,
                 next: "Look whether somebody floods the feed with made-up names; narrow the rule's group-by."

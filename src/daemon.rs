@@ -4,6 +4,7 @@
 //! receivers' workers and the metrics listener (on the async runtime), the control socket. The writer runs
 //! on the thread that calls [`run`]; when it ends, everything ends.
 
+use crate::clock::Clock;
 use crate::config::{Config, Source};
 use crate::consequence::Shown;
 use crate::deliver::{self, Worker};
@@ -23,7 +24,7 @@ use crate::trail::recover::{Opened, open};
 use crate::trail::verify::{Given, verify};
 use crate::trail::{Cursors, Keys, Paths, TrailError, read};
 use crate::yaml::Problem;
-use crate::{clock, control, format, pipeline};
+use crate::{control, format, pipeline};
 use std::collections::{BTreeMap, HashMap};
 use std::net::TcpListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -124,7 +125,8 @@ pub fn run(mut run: Run) -> Result<Done, Failure> {
     let policies = load_policies(&run.config)?;
     let paths = Paths { state: run.config.state.clone(), keys: run.config.keys.clone() };
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    let started = clock::now();
+    let clock = Clock::System;
+    let started = clock.now();
     let patience = Patience::ask();
     let opened = open(&disk, &paths, &run.config.deployment, started)?;
     let mut state = remember(&opened, &policies)?;
@@ -155,7 +157,7 @@ pub fn run(mut run: Run) -> Result<Done, Failure> {
     stop_on_signals(&runtime, to_writer.clone());
 
     let Opened { mut trail, keys, lock, created, recovered, .. } = opened;
-    record_start(&mut trail, &run.config, &policies)?;
+    record_start(&mut trail, &run.config, &policies, clock.now())?;
     let stage = stage(&run, &policies, &state, &keys);
     let sources = sources(&run.config, &run.formats, &keys, trail.cursors())?;
     let (spent, spent_by_writer) = mpsc::channel();
@@ -172,14 +174,15 @@ pub fn run(mut run: Run) -> Result<Done, Failure> {
         about: about(&run.config),
         heartbeat: Duration::from_secs(run.config.heartbeat_seconds),
         once: run.mode != Mode::Follow,
-        group: Group::default(),
+        group: Group::new(&clock),
+        clock: clock.clone(),
         trail,
         policies,
     };
     if run.mode == Mode::Follow {
         verify_daily(&paths.state, &to_writer, &pulse);
     }
-    let threads = start_threads(sources, (stage, spent_by_writer), run.mode, &to_writer, &pulse)?;
+    let threads = start_threads(sources, (stage, spent_by_writer), (clock, run.mode), &to_writer, &pulse)?;
     let ready = Ready { metrics: address, stop: to_writer.clone(), recovered, created };
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     (run.ready)(&ready);
@@ -329,12 +332,12 @@ fn stop_on_signals(runtime: &tokio::runtime::Runtime, writer: SyncSender<ToWrite
 }
 
 /// The first entries of a run: that it started, and what is in force.
-fn record_start(
+pub fn record_start(
     trail: &mut crate::trail::Trail,
     config: &Config,
     policies: &Policies,
+    now: Time,
 ) -> Result<(), TrailError> {
-    let now = clock::now();
     trail.make_room(now)?;
     let mut bodies = crate::trail::Bodies::default();
     let mask = crate::inspect::dlp::mask;
@@ -461,7 +464,7 @@ fn verify_daily(state: &Path, writer: &SyncSender<ToWriter>, pulse: &Arc<Pulse>)
 fn start_threads(
     sources: Vec<(Arc<str>, FileSource)>,
     (stage, spent): (Stage, mpsc::Receiver<pipeline::Spent>),
-    mode: Mode,
+    (clock, mode): (Clock, Mode),
     writer: &SyncSender<ToWriter>,
     pulse: &Arc<Pulse>,
 ) -> Result<Vec<std::thread::JoinHandle<()>>, Failure> {
@@ -480,7 +483,7 @@ fn start_threads(
         builder.spawn(guarded).map_err(|error| Failure::Runtime(format!("no thread: {error}")))
     };
     Ok(vec![
-        spawn("reader", Box::new(move || pipeline::read(sources, mode, &to_stage, &reading)))?,
+        spawn("reader", Box::new(move || pipeline::read(sources, &clock, mode, &to_stage, &reading)))?,
         spawn("stage", Box::new(move || pipeline::work(&stage, &staged, &spent, &writer, &working)))?,
     ])
 }

@@ -53,7 +53,7 @@
 //! | | [`inspect`] | detectors: numbers, privileges, behaviour |
 //! | | [`incident`] | grouping and lifecycle |
 //! | | [`alert`] | routing, text and HTML of alerts |
-//! | | [`clock`] | wall time and its steps |
+//! | | [`clock`] | the time as a value, and steps of the wall clock |
 //! | 1 words | [`model`] | events, findings, grants, times, digests, the one JSON writer |
 //! | | [`yaml`] | strict YAML with positions and cures |
 //!

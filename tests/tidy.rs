@@ -72,7 +72,6 @@ const CLOCK_EDGES: &[&str] = &[
     "clock.rs",
     "daemon.rs",            // watchdog, health
     "deliver/worker.rs",    // when to try again; the date of a mail
-    "pipeline.rs",          // how long a group waits, how long a commit took
     "source/file/mod.rs",   // how long a file was quiet
     "source/file/sweep.rs", // what a look around costs
     "source/file/watch.rs", // how long to wait
