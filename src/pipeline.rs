@@ -15,7 +15,7 @@
 //! [`crate::consequence`].
 
 use crate::clock::{self, Clock, Steps};
-use crate::consequence::Shown;
+use crate::consequence::{EVICTIONS_EVERY, Shown};
 use crate::control::{self, Reply, Request};
 use crate::deliver::{Job, Report};
 use crate::inspect::privilege::{Coverage, Snapshots};
@@ -262,8 +262,19 @@ pub struct Group {
     damaged: Option<(Instant, String)>,
     stopping: bool,
     pulse_seen: (u64, u64),
-    /// Evictions already told, by rule.
-    pub evictions_told: BTreeMap<String, u64>,
+    /// What was said about evictions, by rule.
+    pub evictions: BTreeMap<String, Evictions>,
+}
+
+/// What was said about the evictions of one rule.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Evictions {
+    /// So many are in the metric.
+    pub counted: u64,
+    /// So many were named by a finding.
+    pub told: u64,
+    /// When the newest of these findings was made.
+    pub at: Option<Instant>,
 }
 
 impl Group {
@@ -289,7 +300,7 @@ impl Group {
             damaged: None,
             stopping: false,
             pulse_seen: (0, 0),
-            evictions_told: BTreeMap::new(),
+            evictions: BTreeMap::new(),
         }
     }
 
@@ -329,7 +340,7 @@ impl Writer {
     /// Before the first message: what is already committed is signed, what is owed goes to its workers.
     pub fn start(&mut self) -> Result<(), TrailError> {
         self.group.entries_at_cache = self.trail.next_index();
-        self.group.evictions_told = self.state.engine.evicted().clone();
+        self.group.evictions = crate::consequence::known_evictions(&self.state);
         self.checkpoint()
     }
 
@@ -610,12 +621,12 @@ impl Writer {
             self.group.down.remove(&report.receiver);
         }
         self.begin()?;
-        let known =
-            self.state.outbox.get(&report.alert_id).and_then(|alert| alert.owed.get(&report.receiver));
-        let said_before = state == AlertState::Failing && known != Some(&false);
+        let alert = self.state.outbox.get(&report.alert_id);
+        let failing = alert.and_then(|alert| alert.owed.get(&report.receiver)).copied();
         self.group.unshown.push(Shown::Delivery(report.clone()));
-        if said_before {
-            return Ok(()); // Retries are for the log and the metrics, not for the trail.
+        // Only what changes the outbox is an entry. Retries, and repetitions of an end, are for log and metrics.
+        if failing.is_none() || (state == AlertState::Failing && failing == Some(true)) {
+            return Ok(());
         }
         self.group.bodies.push("alert", |out| {
             let mut out = Object::members(out, dlp::mask);
@@ -635,7 +646,7 @@ impl Writer {
         if self.group.bodies.is_empty() && self.group.moved.is_empty() {
             return Ok(());
         }
-        self.tell_evictions();
+        self.tell_evictions(EVICTIONS_EVERY);
         let started = self.clock.mark();
         let moved = std::mem::take(&mut self.group.moved);
         let committed = self.trail.commit(&self.group.bodies, &moved, self.clock.now())?;
@@ -677,6 +688,9 @@ impl Writer {
     /// The last words: what waits is committed, the cache written, the end recorded and signed.
     pub fn end(mut self) -> Result<(Ended, State), TrailError> {
         self.settle()?;
+        self.begin()?;
+        self.tell_evictions(Duration::ZERO);
+        self.commit()?;
         self.write_cache()?;
         self.begin()?;
         let coverage = self.coverage();
