@@ -13,16 +13,17 @@ use crate::metrics::{Health, Metrics};
 use crate::model::event::System;
 use crate::model::json::Object;
 use crate::model::record::FormatContext;
-use crate::model::{Severity, Time};
-use crate::pipeline::{About, BATCHES_WAITING, Ended, Group, Pulse, ToStage, ToWriter, Writer};
+use crate::model::{Key, Severity, Time};
+use crate::pipeline::{About, BATCHES_WAITING, Ended, Group, Pulse, Reader, ToStage, ToWriter, Writer};
 use crate::policy::Policies;
 use crate::source::file::{FileSource, Mode, Options, READ_SIZE};
 use crate::stage::{Feed, Stage};
 use crate::state::State;
 use crate::trail::disk::{self, Disk, RealDisk};
+use crate::trail::quarter::Quarters;
 use crate::trail::recover::{Opened, open};
 use crate::trail::verify::{Given, verify};
-use crate::trail::{Cursors, Keys, Paths, TrailError, read};
+use crate::trail::{Cursors, Paths, TrailError, read};
 use crate::yaml::Problem;
 use crate::{control, format, pipeline};
 use std::collections::{BTreeMap, HashMap};
@@ -130,6 +131,7 @@ pub fn run(mut run: Run) -> Result<Done, Failure> {
     let patience = Patience::ask();
     let opened = open(&disk, &paths, &run.config.deployment, started)?;
     let mut state = remember(&opened, &policies)?;
+    let quarters = Quarters::open(disk, &paths.keys, started.max(opened.trail.newest_time()))?;
     drop(patience);
     state.policy(&policies.digest.hex());
     let metrics = metrics(&run.config, &policies, started)?;
@@ -158,8 +160,9 @@ pub fn run(mut run: Run) -> Result<Done, Failure> {
 
     let Opened { mut trail, keys, lock, created, recovered, .. } = opened;
     record_start(&mut trail, &run.config, &policies, clock.now())?;
-    let stage = stage(&run, &policies, &state, &keys);
-    let sources = sources(&run.config, &run.formats, &keys, trail.cursors())?;
+    let stage = stage(&run, &policies, &state, &quarters);
+    let sources = sources(&run.config, &run.formats, (&keys.matching, quarters.key()), trail.cursors())?;
+    let reader = Reader { sources, quarters, clock: clock.clone(), mode: run.mode };
     let (spent, spent_by_writer) = mpsc::channel();
     let writer = Writer {
         spent,
@@ -175,14 +178,14 @@ pub fn run(mut run: Run) -> Result<Done, Failure> {
         heartbeat: Duration::from_secs(run.config.heartbeat_seconds),
         once: run.mode != Mode::Follow,
         group: Group::new(&clock),
-        clock: clock.clone(),
+        clock,
         trail,
         policies,
     };
     if run.mode == Mode::Follow {
         verify_daily(&paths.state, &to_writer, &pulse);
     }
-    let threads = start_threads(sources, (stage, spent_by_writer), (clock, run.mode), &to_writer, &pulse)?;
+    let threads = start_threads(reader, (stage, spent_by_writer), &to_writer, &pulse)?;
     let ready = Ready { metrics: address, stop: to_writer.clone(), recovered, created };
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     (run.ready)(&ready);
@@ -365,7 +368,7 @@ pub fn record_start(
     Ok(())
 }
 
-fn stage(run: &Run, policies: &Policies, state: &State, keys: &Keys) -> Stage {
+fn stage(run: &Run, policies: &Policies, state: &State, quarters: &Quarters) -> Stage {
     let feed = |source: &Source| Feed {
         format: run.formats.get(&source.name).copied().unwrap_or(source.format),
         context: FormatContext { zone: source.zone.clone() },
@@ -380,14 +383,14 @@ fn stage(run: &Run, policies: &Policies, state: &State, keys: &Keys) -> Stage {
         dlp: Arc::clone(&policies.dlp),
         access: Arc::clone(&policies.access),
         stateless: state.engine.stateless(),
-        key: keys.fingerprint.clone(),
+        others: quarters.others().to_vec(),
     }
 }
 
 fn sources(
     config: &Config,
     formats: &HashMap<String, &'static dyn format::Format>,
-    keys: &Keys,
+    (matching, fingerprint): (&Key, &Key),
     cursors: &Cursors,
 ) -> Result<Vec<(Arc<str>, FileSource)>, Failure> {
     let mut sources = Vec::new();
@@ -402,8 +405,8 @@ fn sources(
             max_record: source.max_record,
             read_size: READ_SIZE,
             exclude: config.own_folders(),
-            matching_key: keys.matching.clone(),
-            raw_key: keys.fingerprint.clone(),
+            matching_key: matching.clone(),
+            raw_key: fingerprint.clone(),
         })
         .map_err(|error| Failure::Runtime(format!("source {}: {error}", source.name)))?;
         if let Some(streams) = cursors.get(&source.name) {
@@ -462,9 +465,8 @@ fn verify_daily(state: &Path, writer: &SyncSender<ToWriter>, pulse: &Arc<Pulse>)
 }
 
 fn start_threads(
-    sources: Vec<(Arc<str>, FileSource)>,
+    reader: Reader,
     (stage, spent): (Stage, mpsc::Receiver<pipeline::Spent>),
-    (clock, mode): (Clock, Mode),
     writer: &SyncSender<ToWriter>,
     pulse: &Arc<Pulse>,
 ) -> Result<Vec<std::thread::JoinHandle<()>>, Failure> {
@@ -483,7 +485,7 @@ fn start_threads(
         builder.spawn(guarded).map_err(|error| Failure::Runtime(format!("no thread: {error}")))
     };
     Ok(vec![
-        spawn("reader", Box::new(move || pipeline::read(sources, &clock, mode, &to_stage, &reading)))?,
+        spawn("reader", Box::new(move || pipeline::read(reader, &to_stage, &reading)))?,
         spawn("stage", Box::new(move || pipeline::work(&stage, &staged, &spent, &writer, &working)))?,
     ])
 }

@@ -29,6 +29,7 @@ use crate::source::file::{FileSource, Lag, Mode, Rest};
 use crate::source::{Batch, Notice};
 use crate::stage::{Item, Stage, Staged, StagedEvent};
 use crate::state::State;
+use crate::trail::quarter::Quarters;
 use crate::trail::verify::Outcome;
 use crate::trail::{Bodies, Cursors, Trail, TrailError};
 use crate::{inspect::dlp, stage};
@@ -115,17 +116,30 @@ pub struct Pulse {
     pub stop: AtomicBool,
 }
 
+/// What the reader is made of.
+pub struct Reader {
+    /// Sources by name.
+    pub sources: Vec<(Arc<str>, FileSource)>,
+    /// Fingerprint keys by the time of reading.
+    pub quarters: Quarters,
+    /// What time it is.
+    pub clock: Clock,
+    /// How far it reads.
+    pub mode: Mode,
+}
+
 /// Reads all sources in turn until told to stop, or, with `once`, to their present end.
-pub fn read(
-    mut sources: Vec<(Arc<str>, FileSource)>,
-    clock: &Clock,
-    mode: Mode,
-    out: &SyncSender<ToStage>,
-    pulse: &Pulse,
-) {
+pub fn read(reader: Reader, out: &SyncSender<ToStage>, pulse: &Pulse) {
+    let Reader { mut sources, mut quarters, clock, mode } = reader;
     let mut watch = crate::source::file::watch::Watch::new();
     let mut lags: Vec<Option<Lag>> = vec![None; sources.len()];
     while !pulse.stop.load(Ordering::Relaxed) {
+        if quarters.turn(clock.now()) {
+            sources.iter_mut().for_each(|(_, source)| source.set_raw_key(quarters.key().clone()));
+        }
+        if let Some(warning) = quarters.take_warning() {
+            tracing::warn!("{warning}");
+        }
         let mut idle = true;
         for ((name, source), known) in sources.iter_mut().zip(&mut lags) {
             let polled = source.poll(mode, TURN_BYTES);

@@ -5,6 +5,7 @@
 #![allow(dead_code, missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 pub mod feeds;
+pub mod writer;
 
 use serde_json::Value;
 use std::fs;
