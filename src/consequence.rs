@@ -14,13 +14,18 @@ use crate::model::grant::GrantsLine;
 use crate::model::incident::Alert;
 use crate::model::json::Object;
 use crate::model::{Finding, Severity, System, Time};
-use crate::pipeline::Writer;
+use crate::pipeline::{Evictions, Writer};
+use crate::state::State;
 use crate::trail::TrailError;
 use crate::trail::verify::Outcome;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Alerts owed at a time; beyond it findings and incidents are recorded and no further alert is owed.
 pub const OWED_MAX: usize = 100_000;
+/// What a rule had to forget is a finding once in this time, with the sum.
+pub const EVICTIONS_EVERY: Duration = Duration::from_secs(3600);
 /// Alerts handed to one receiver's worker at a time.
 const HANDED_MAX: usize = 64;
 
@@ -97,6 +102,12 @@ fn mask_finding(finding: &mut Finding) {
             *text = masked;
         }
     }
+}
+
+/// The evictions that a start finds: earlier runs told them.
+pub fn known_evictions(state: &State) -> BTreeMap<String, Evictions> {
+    let known = |count: &u64| Evictions { counted: *count, told: *count, at: None };
+    state.engine.evicted().iter().map(|(rule, count)| (rule.clone(), known(count))).collect()
 }
 
 impl Writer {
@@ -240,7 +251,7 @@ impl Writer {
         }
         let (source, grants) = (result.source.clone(), result.grants);
         self.after(move |metrics| metrics.grants(&source, grants));
-        let now = crate::clock::now();
+        let now = self.clock.now();
         // A snapshot dated ahead must not hold its incidents open for years.
         let time = result.time.filter(|time| *time <= now.plus_seconds(300)).unwrap_or(now);
         let mut findings = Vec::new();
@@ -350,7 +361,7 @@ impl Writer {
             out.word("root", &outcome.root);
             out.uint("damaged_ranges", outcome.damage.len() as u64);
         });
-        let now = crate::clock::now();
+        let now = self.clock.now();
         self.after(move |metrics| metrics.verified(now, intact));
         if intact {
             return Ok(());
@@ -377,14 +388,14 @@ impl Writer {
             about: vec![index],
             ..Finding::default()
         });
-        self.group.end_damaged(place);
+        self.group.end_damaged(self.clock.mark(), place);
         Ok(())
     }
 
     /// What became of a checkpoint at an anchor: kept, measured, and told where an outage begins or ends. A
     /// witness that has seen another trail is a critical incident: this one was rolled back or forked.
     pub fn anchored(&mut self, report: anchor::Report) -> Result<(), TrailError> {
-        let (now, folder) = (crate::clock::now(), self.trail.folder().to_owned());
+        let (now, folder) = (self.clock.now(), self.trail.folder().to_owned());
         match self.anchors.take(&folder, report, now) {
             Taken::Anchored { target, size, time, again } => {
                 self.metrics.anchor(&target, size, time);
@@ -409,26 +420,31 @@ impl Writer {
         Ok(())
     }
 
-    /// A limit of the windows that made a rule forget is an operation finding, once an hour a rule: what a
-    /// rule forgot it can miss.
-    pub fn tell_evictions(&mut self) {
-        let grown: Vec<(String, u64)> = self
-            .state
-            .engine
-            .evicted()
-            .iter()
-            .filter(|(rule, count)| self.group.evictions_told.get(*rule).is_none_or(|told| told < *count))
-            .map(|(rule, count)| (rule.clone(), *count))
-            .collect();
-        for (rule, count) in grown {
-            let told = self.group.evictions_told.insert(rule.clone(), count).unwrap_or(0);
+    /// A limit of the windows that made a rule forget is an operation finding, at most once in `every` a
+    /// rule: what a rule forgot it can miss. The metric counts all of it at once.
+    pub fn tell_evictions(&mut self, every: Duration) {
+        let said = &self.group.evictions;
+        let told = |rule: &String| said.get(rule).map_or(0, |said| said.told);
+        let evicted = self.state.engine.evicted().iter().filter(|(rule, count)| told(rule) < **count);
+        let untold: Vec<(String, u64)> = evicted.map(|(rule, count)| (rule.clone(), *count)).collect();
+        for (rule, count) in untold {
+            let now = self.clock.mark();
+            let said = self.group.evictions.entry(rule.clone()).or_default();
+            let more = count - std::mem::replace(&mut said.counted, count);
+            let lately = said.at.is_some_and(|at| now.saturating_duration_since(at) < every);
+            if !lately {
+                (said.told, said.at) = (count, Some(now));
+            }
             let evicted = rule.clone();
-            self.after(move |metrics| metrics.evicted(&evicted, count - told));
+            self.after(move |metrics| metrics.evicted(&evicted, more));
+            if lately {
+                continue;
+            }
             self.find(Finding {
                 rule: "operation.window_evicted".into(),
                 severity: Severity::Medium,
                 title: format!("{rule} had to forget {count} groups or hits to stay within its memory"),
-                time: crate::clock::now(),
+                time: self.clock.now(),
                 key: format!("operation.window_evicted|{rule}"),
                 window_seconds: 3600,
                 next: "Look whether somebody floods the feed with made-up names; narrow the rule's group-by."

@@ -6,6 +6,7 @@
 
 mod outside;
 
+use crate::clock::Clock;
 use crate::config::{Config, Source};
 use crate::consequence::Shown;
 use crate::deliver::{self, Worker};
@@ -14,18 +15,19 @@ use crate::metrics::{Health, Metrics};
 use crate::model::event::System;
 use crate::model::json::Object;
 use crate::model::record::FormatContext;
-use crate::model::{Severity, Time};
-use crate::pipeline::{About, BATCHES_WAITING, Ended, Group, Pulse, ToStage, ToWriter, Writer};
+use crate::model::{Key, Severity, Time};
+use crate::pipeline::{About, BATCHES_WAITING, Ended, Group, Pulse, Reader, ToStage, ToWriter, Writer};
 use crate::policy::Policies;
 use crate::source::file::{FileSource, Mode, Options, READ_SIZE};
 use crate::stage::{Feed, Stage};
 use crate::state::State;
 use crate::trail::disk::{self, Disk, RealDisk};
+use crate::trail::quarter::Quarters;
 use crate::trail::recover::{Opened, open_telling};
 use crate::trail::verify::{Given, verify};
-use crate::trail::{Cursors, Keys, Paths, TrailError};
+use crate::trail::{Cursors, Paths, TrailError};
 use crate::yaml::Problem;
-use crate::{clock, control, format, pipeline, rebuild};
+use crate::{control, format, pipeline, rebuild};
 use std::collections::{BTreeMap, HashMap};
 use std::net::TcpListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -130,11 +132,13 @@ pub fn run(mut run: Run) -> Result<Done, Failure> {
     let policies = load_policies(&run.config)?;
     let paths = Paths { state: run.config.state.clone(), keys: run.config.keys.clone() };
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    let started = clock::now();
+    let clock = Clock::System;
+    let started = clock.now();
     let mut patience = Patience::ask();
     let mut tell = |done, of| patience.told("reading the trail", done, of);
     let opened = open_telling(&disk, &paths, &run.config.deployment, started, &mut tell)?;
     let mut state = remember(&opened, &policies, &mut patience)?;
+    let quarters = Quarters::open(disk, &paths.keys, started.max(opened.trail.newest_time()))?;
     drop(patience);
     state.policy(&policies.digest.hex());
     let metrics = metrics(&run.config, &policies, started)?;
@@ -175,9 +179,10 @@ pub fn run(mut run: Run) -> Result<Done, Failure> {
     stop_on_signals(&runtime, to_writer.clone());
 
     let Opened { mut trail, keys, lock, created, recovered, .. } = opened;
-    record_start(&mut trail, &run.config, &policies)?;
-    let stage = stage(&run, &policies, &state, &keys);
-    let sources = sources(&run.config, &run.formats, &keys, trail.cursors())?;
+    record_start(&mut trail, &run.config, &policies, clock.now())?;
+    let stage = stage(&run, &policies, &state, &quarters);
+    let sources = sources(&run.config, &run.formats, (&keys.matching, quarters.key()), trail.cursors())?;
+    let reader = Reader { sources, quarters, clock: clock.clone(), mode: run.mode };
     let (spent, spent_by_writer) = mpsc::channel();
     let writer = Writer {
         spent,
@@ -193,14 +198,15 @@ pub fn run(mut run: Run) -> Result<Done, Failure> {
         about: about(&run.config),
         heartbeat: Duration::from_secs(run.config.heartbeat_seconds),
         once: run.mode != Mode::Follow,
-        group: Group::default(),
+        group: Group::new(&clock),
+        clock,
         trail,
         policies,
     };
     if run.mode == Mode::Follow {
         verify_daily(&paths.state, &to_writer, &pulse);
     }
-    let threads = start_threads(sources, (stage, spent_by_writer), run.mode, &to_writer, &pulse)?;
+    let threads = start_threads(reader, (stage, spent_by_writer), &to_writer, &pulse)?;
     let ready = Ready { metrics: address, listens, stop: to_writer.clone(), recovered, created };
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     (run.ready)(&ready);
@@ -367,12 +373,12 @@ fn stop_on_signals(runtime: &tokio::runtime::Runtime, writer: SyncSender<ToWrite
 }
 
 /// The first entries of a run: that it started, and what is in force.
-fn record_start(
+pub fn record_start(
     trail: &mut crate::trail::Trail,
     config: &Config,
     policies: &Policies,
+    now: Time,
 ) -> Result<(), TrailError> {
-    let now = clock::now();
     trail.make_room(now)?;
     let mut bodies = crate::trail::Bodies::default();
     let mask = crate::inspect::dlp::mask;
@@ -400,7 +406,7 @@ fn record_start(
     Ok(())
 }
 
-fn stage(run: &Run, policies: &Policies, state: &State, keys: &Keys) -> Stage {
+fn stage(run: &Run, policies: &Policies, state: &State, quarters: &Quarters) -> Stage {
     let feed = |source: &Source| Feed {
         format: run.formats.get(&source.name).copied().unwrap_or(source.format),
         context: FormatContext { zone: source.zone.clone() },
@@ -415,14 +421,14 @@ fn stage(run: &Run, policies: &Policies, state: &State, keys: &Keys) -> Stage {
         dlp: Arc::clone(&policies.dlp),
         access: Arc::clone(&policies.access),
         stateless: state.engine.stateless(),
-        key: keys.fingerprint.clone(),
+        others: quarters.others().to_vec(),
     }
 }
 
 fn sources(
     config: &Config,
     formats: &HashMap<String, &'static dyn format::Format>,
-    keys: &Keys,
+    (matching, fingerprint): (&Key, &Key),
     cursors: &Cursors,
 ) -> Result<Vec<(Arc<str>, FileSource)>, Failure> {
     let mut sources = Vec::new();
@@ -437,8 +443,8 @@ fn sources(
             max_record: source.max_record,
             read_size: READ_SIZE,
             exclude: config.own_folders(),
-            matching_key: keys.matching.clone(),
-            raw_key: keys.fingerprint.clone(),
+            matching_key: matching.clone(),
+            raw_key: fingerprint.clone(),
         })
         .map_err(|error| Failure::Runtime(format!("source {}: {error}", source.name)))?;
         if let Some(streams) = cursors.get(&source.name) {
@@ -497,9 +503,8 @@ fn verify_daily(state: &Path, writer: &SyncSender<ToWriter>, pulse: &Arc<Pulse>)
 }
 
 fn start_threads(
-    sources: Vec<(Arc<str>, FileSource)>,
+    reader: Reader,
     (stage, spent): (Stage, mpsc::Receiver<pipeline::Spent>),
-    mode: Mode,
     writer: &SyncSender<ToWriter>,
     pulse: &Arc<Pulse>,
 ) -> Result<Vec<std::thread::JoinHandle<()>>, Failure> {
@@ -518,7 +523,7 @@ fn start_threads(
         builder.spawn(guarded).map_err(|error| Failure::Runtime(format!("no thread: {error}")))
     };
     Ok(vec![
-        spawn("reader", Box::new(move || pipeline::read(sources, mode, &to_stage, &reading)))?,
+        spawn("reader", Box::new(move || pipeline::read(reader, &to_stage, &reading)))?,
         spawn("stage", Box::new(move || pipeline::work(&stage, &staged, &spent, &writer, &working)))?,
     ])
 }

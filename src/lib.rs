@@ -57,7 +57,7 @@
 //! | | [`inspect`] | detectors: numbers, privileges, behaviour |
 //! | | [`incident`] | grouping and lifecycle |
 //! | | [`alert`] | routing, text and HTML of alerts |
-//! | | [`clock`] | wall time and its steps; how long to wait before trying again |
+//! | | [`clock`] | the time as a value, and steps of the wall clock; how long to wait before trying again |
 //! | | [`serve`] | listeners: who may ask, how many, how long |
 //! | 1 words | [`model`] | events, findings, grants, times, digests, the one JSON writer |
 //! | | [`yaml`] | strict YAML with positions and cures |

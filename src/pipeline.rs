@@ -15,8 +15,8 @@
 //! [`crate::consequence`].
 
 use crate::anchor::{self, Anchoring};
-use crate::clock::{self, Steps};
-use crate::consequence::Shown;
+use crate::clock::{self, Clock, Steps};
+use crate::consequence::{EVICTIONS_EVERY, Shown};
 use crate::control::{self, Reply, Request};
 use crate::deliver::{Job, Report};
 use crate::inspect::privilege::{Coverage, Snapshots};
@@ -30,6 +30,7 @@ use crate::source::file::{FileSource, Lag, Mode, Rest};
 use crate::source::{Batch, Notice};
 use crate::stage::{Item, Stage, Staged, StagedEvent};
 use crate::state::State;
+use crate::trail::quarter::Quarters;
 use crate::trail::verify::Outcome;
 use crate::trail::{Bodies, Cursors, Trail, TrailError};
 use crate::{inspect::dlp, stage};
@@ -118,16 +119,35 @@ pub struct Pulse {
     pub stop: AtomicBool,
 }
 
+/// What the reader is made of.
+pub struct Reader {
+    /// Sources by name.
+    pub sources: Vec<(Arc<str>, FileSource)>,
+    /// Fingerprint keys by the time of reading.
+    pub quarters: Quarters,
+    /// What time it is.
+    pub clock: Clock,
+    /// How far it reads.
+    pub mode: Mode,
+}
+
 /// Reads all sources in turn until told to stop, or, with `once`, to their present end.
-pub fn read(mut sources: Vec<(Arc<str>, FileSource)>, mode: Mode, out: &SyncSender<ToStage>, pulse: &Pulse) {
+pub fn read(reader: Reader, out: &SyncSender<ToStage>, pulse: &Pulse) {
+    let Reader { mut sources, mut quarters, clock, mode } = reader;
     let mut watch = crate::source::file::watch::Watch::new();
     let mut lags: Vec<Option<Lag>> = vec![None; sources.len()];
     while !pulse.stop.load(Ordering::Relaxed) {
+        if quarters.turn(clock.now()) {
+            sources.iter_mut().for_each(|(_, source)| source.set_raw_key(quarters.key().clone()));
+        }
+        if let Some(warning) = quarters.take_warning() {
+            tracing::warn!("{warning}");
+        }
         let mut idle = true;
         for ((name, source), known) in sources.iter_mut().zip(&mut lags) {
             let polled = source.poll(mode, TURN_BYTES);
             idle &= polled.idle;
-            let observed = clock::now();
+            let observed = clock.now();
             let batches = polled.batches.into_iter().map(|batch| ToStage::Batch(Box::new(batch), observed));
             let notices =
                 (!polled.notices.is_empty()).then_some(ToStage::Notices(name.clone(), polled.notices));
@@ -210,6 +230,8 @@ pub struct Writer {
     pub show: Box<dyn FnMut(&Shown) + Send>,
     /// Facts that alerts repeat.
     pub about: About,
+    /// What time it is.
+    pub clock: Clock,
     /// Seconds without a commit after which a heartbeat is written.
     pub heartbeat: Duration,
     /// End when everything is read.
@@ -259,19 +281,25 @@ pub struct Group {
     damaged: Option<(Instant, String)>,
     stopping: bool,
     pulse_seen: (u64, u64),
-    /// Evictions already told, by rule.
-    pub evictions_told: BTreeMap<String, u64>,
+    /// What was said about evictions, by rule.
+    pub evictions: BTreeMap<String, Evictions>,
+}
+
+/// What was said about the evictions of one rule.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Evictions {
+    /// So many are in the metric.
+    pub counted: u64,
+    /// So many were named by a finding.
+    pub told: u64,
+    /// When the newest of these findings was made.
+    pub at: Option<Instant>,
 }
 
 impl Group {
-    /// The trail is not what was signed: the alerts about it leave, then the daemon ends.
-    pub fn end_damaged(&mut self, what: String) {
-        self.damaged = Some((Instant::now(), what));
-    }
-}
-
-impl Default for Group {
-    fn default() -> Group {
+    /// An empty group of a writer that starts now.
+    pub fn new(clock: &Clock) -> Group {
+        let now = clock.mark();
         Group {
             bodies: Bodies::default(),
             moved: Cursors::new(),
@@ -282,17 +310,22 @@ impl Default for Group {
             handed: BTreeSet::new(),
             down: BTreeSet::new(),
             spent: Vec::new(),
-            steps: Steps::new(),
-            last_settle: Instant::now(),
-            last_commit: Instant::now(),
-            last_checkpoint: Instant::now(),
+            steps: Steps::of(clock),
+            last_settle: now,
+            last_commit: now,
+            last_checkpoint: now,
             entries_at_cache: 0,
             done: None,
             damaged: None,
             stopping: false,
             pulse_seen: (0, 0),
-            evictions_told: BTreeMap::new(),
+            evictions: BTreeMap::new(),
         }
+    }
+
+    /// The trail is not what was signed, known since this mark: the alerts about it leave, then the daemon ends.
+    pub fn end_damaged(&mut self, since: Instant, what: String) {
+        self.damaged = Some((since, what));
     }
 }
 
@@ -310,29 +343,45 @@ pub struct Ended {
 impl Writer {
     /// The writer's life: from the first message to the last checkpoint.
     pub fn run(mut self, inbox: &Receiver<ToWriter>) -> Result<(Ended, State), TrailError> {
-        self.group.entries_at_cache = self.trail.next_index();
-        self.group.evictions_told = self.state.engine.evicted().clone();
-        self.checkpoint()?;
+        self.start()?;
         loop {
-            let pending = !self.group.bodies.is_empty() || !self.group.moved.is_empty() || self.is_unsigned();
-            match inbox.recv_timeout(if pending { GROUP_WAIT } else { TURN }) {
-                Ok(message) => {
-                    self.take(message)?;
-                    self.turn()?;
-                    // A trickle of messages must not keep what is there from being signed.
-                    if self.group.last_settle.elapsed() < CHECKPOINT_EVERY {
-                        continue;
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) => self.turn()?,
-                Err(RecvTimeoutError::Disconnected) => break,
-            }
-            self.settle()?;
-            if self.finished() {
-                break;
+            let over = match inbox.recv_timeout(self.patience()) {
+                Ok(message) => self.step(Some(message))?,
+                Err(RecvTimeoutError::Timeout) => self.step(None)?,
+                Err(RecvTimeoutError::Disconnected) => true,
+            };
+            if over {
+                return self.end();
             }
         }
-        self.end()
+    }
+
+    /// Before the first message: what is already committed is signed, what is owed goes to its workers.
+    pub fn start(&mut self) -> Result<(), TrailError> {
+        self.group.entries_at_cache = self.trail.next_index();
+        self.group.evictions = crate::consequence::known_evictions(&self.state);
+        self.checkpoint()
+    }
+
+    /// How long a message is waited for.
+    fn patience(&self) -> Duration {
+        let pending = !self.group.bodies.is_empty() || !self.group.moved.is_empty() || self.is_unsigned();
+        if pending { GROUP_WAIT } else { TURN }
+    }
+
+    /// One message, or none in time. `true`: there is nothing more to do, [`Writer::end`] follows.
+    pub fn step(&mut self, message: Option<ToWriter>) -> Result<bool, TrailError> {
+        let more_may_wait = message.is_some();
+        if let Some(message) = message {
+            self.take(message)?;
+        }
+        self.turn()?;
+        // A trickle of messages must not keep what is there from being signed.
+        if more_may_wait && self.clock.since(self.group.last_settle) < CHECKPOINT_EVERY {
+            return Ok(false);
+        }
+        self.settle()?;
+        Ok(self.finished())
     }
 
     fn is_unsigned(&self) -> bool {
@@ -352,7 +401,7 @@ impl Writer {
             }
 
             ToWriter::Lag(source, lag) => self.lag(&source, &lag),
-            ToWriter::Done(rest) => self.group.done = Some((Instant::now(), rest)),
+            ToWriter::Done(rest) => self.group.done = Some((self.clock.mark(), rest)),
             ToWriter::Delivered(report) => self.delivered(&report)?,
             ToWriter::Verified(outcome) => self.verified(&outcome)?,
             ToWriter::Anchored(report) => self.anchored(*report)?,
@@ -376,7 +425,7 @@ impl Writer {
             || self.group.moved.values().map(BTreeMap::len).sum::<usize>() >= GROUP_STREAMS;
         if full {
             self.commit()?;
-            if self.group.last_checkpoint.elapsed() >= CHECKPOINT_EVERY {
+            if self.clock.since(self.group.last_checkpoint) >= CHECKPOINT_EVERY {
                 self.checkpoint()?;
             }
         }
@@ -392,15 +441,15 @@ impl Writer {
 
     /// Nothing waits: what there is becomes durable, signed, shown and sent at once.
     fn settle(&mut self) -> Result<(), TrailError> {
-        self.group.last_settle = Instant::now();
-        if let (now, Some(step)) = self.group.steps.look() {
+        self.group.last_settle = self.clock.mark();
+        if let Some(step) = self.group.steps.look(&self.clock) {
             self.begin()?;
-            let text = format!("\"at\":\"{now}\",\"step_seconds\":\"{step:.3}\"");
+            let text = format!("\"at\":\"{}\",\"step_seconds\":\"{step:.3}\"", self.clock.now());
             self.group.bodies.push("clock", |out| out.extend_from_slice(text.as_bytes()));
         }
         if self.group.bodies.is_empty()
             && self.group.moved.is_empty()
-            && self.group.last_commit.elapsed() >= self.heartbeat
+            && self.clock.since(self.group.last_commit) >= self.heartbeat
         {
             self.begin()?;
             let coverage = self.coverage();
@@ -419,11 +468,12 @@ impl Writer {
             return true;
         }
         let read = self.group.done.as_ref().filter(|_| self.once).map(|(since, _)| since);
-        let Some(since) = self.group.damaged.as_ref().map(|(since, _)| since).or(read) else { return false };
+        let damaged = self.group.damaged.as_ref().map(|(since, _)| since);
+        let Some(since) = damaged.or(read).copied() else { return false };
         let waiting = self.state.outbox.values().any(|alert| {
             alert.owed.keys().any(|name| self.receivers.contains_key(name) && !self.group.down.contains(name))
         });
-        !(waiting || self.anchors.waits()) || since.elapsed() > DELIVERY_WAIT
+        !(waiting || self.anchors.waits()) || self.clock.since(since) > DELIVERY_WAIT
     }
 
     /// A batch: its notices, its records, its position.
@@ -525,7 +575,7 @@ impl Writer {
     /// Makes sure that entry indices of the group can be foretold.
     pub fn begin(&mut self) -> Result<(), TrailError> {
         match self.group.bodies.is_empty() {
-            true => self.trail.make_room(clock::now()),
+            true => self.trail.make_room(self.clock.now()),
             false => Ok(()),
         }
     }
@@ -558,7 +608,7 @@ impl Writer {
             severity: Severity::High,
             title: format!("Records of {source} may be lost"),
             detail: Some(text),
-            time: clock::now(),
+            time: self.clock.now(),
             source: Some(source.to_string()),
             controls: vec!["pci-dss/10.7.2".into(), "pci-dss/10.3.4".into()],
             key: format!("gap.lost_bytes|{source}|{}", notice.file),
@@ -571,8 +621,9 @@ impl Writer {
     }
 
     fn lag(&self, source: &str, lag: &Lag) {
-        let age = lag.oldest_unread.and_then(|written| written.elapsed().ok()).unwrap_or_default();
-        self.metrics.source_lag(source, lag.bytes, age.as_secs_f64());
+        let now = self.clock.now();
+        let age = lag.oldest_unread.map_or(0.0, |written| now.seconds_since(clock::of(written)));
+        self.metrics.source_lag(source, lag.bytes, age.max(0.0));
     }
 
     /// What became of an alert: the first failure of an outage and the end are entries, retries are not.
@@ -590,12 +641,12 @@ impl Writer {
             self.group.down.remove(&report.receiver);
         }
         self.begin()?;
-        let known =
-            self.state.outbox.get(&report.alert_id).and_then(|alert| alert.owed.get(&report.receiver));
-        let said_before = state == AlertState::Failing && known != Some(&false);
+        let alert = self.state.outbox.get(&report.alert_id);
+        let failing = alert.and_then(|alert| alert.owed.get(&report.receiver)).copied();
         self.group.unshown.push(Shown::Delivery(report.clone()));
-        if said_before {
-            return Ok(()); // Retries are for the log and the metrics, not for the trail.
+        // Only what changes the outbox is an entry. Retries, and repetitions of an end, are for log and metrics.
+        if failing.is_none() || (state == AlertState::Failing && failing == Some(true)) {
+            return Ok(());
         }
         self.group.bodies.push("alert", |out| {
             let mut out = Object::members(out, dlp::mask);
@@ -615,28 +666,28 @@ impl Writer {
         if self.group.bodies.is_empty() && self.group.moved.is_empty() {
             return Ok(());
         }
-        self.tell_evictions();
-        let started = Instant::now();
+        self.tell_evictions(EVICTIONS_EVERY);
+        let started = self.clock.mark();
         let moved = std::mem::take(&mut self.group.moved);
-        let committed = self.trail.commit(&self.group.bodies, &moved, clock::now())?;
+        let committed = self.trail.commit(&self.group.bodies, &moved, self.clock.now())?;
         self.group.bodies.clear();
         self.metrics.trail(committed.commit + 1, self.trail.bytes());
-        self.metrics.commit(started.elapsed().as_secs_f64());
-        self.group.last_commit = Instant::now();
+        self.metrics.commit(self.clock.since(started).as_secs_f64());
+        self.group.last_commit = self.clock.mark();
         Ok(())
     }
 
     /// The signature that acknowledges: only now is anything shown or sent.
     pub fn checkpoint(&mut self) -> Result<(), TrailError> {
         let signed = self.trail.signed().size;
-        let now = clock::now();
+        let now = self.clock.now();
         let mut size = self.trail.checkpoint(now)?.size;
         if self.trail.is_epoch_due(now) {
             // Who steals the new key cannot rewrite what is signed by now.
             self.trail.change_epoch(now)?;
             size = self.trail.signed().size;
         }
-        self.group.last_checkpoint = Instant::now();
+        self.group.last_checkpoint = self.clock.mark();
         if size > signed {
             self.metrics.checkpoint(size, now);
         }
@@ -667,14 +718,17 @@ impl Writer {
     /// Writes the projections aside, so that the next start need not read everything.
     fn write_cache(&mut self) -> Result<(), TrailError> {
         let body = self.state.export();
-        self.trail.write_cache(&body, clock::now())?;
+        self.trail.write_cache(&body, self.clock.now())?;
         self.group.entries_at_cache = self.trail.next_index();
         Ok(())
     }
 
     /// The last words: what waits is committed, the cache written, the end recorded and signed.
-    fn end(mut self) -> Result<(Ended, State), TrailError> {
+    pub fn end(mut self) -> Result<(Ended, State), TrailError> {
         self.settle()?;
+        self.begin()?;
+        self.tell_evictions(Duration::ZERO);
+        self.commit()?;
         self.write_cache()?;
         self.begin()?;
         let coverage = self.coverage();

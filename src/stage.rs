@@ -13,7 +13,7 @@ use crate::model::finding::FindingKind;
 use crate::model::grant::GrantsLine;
 use crate::model::json::{Object, no_mask};
 use crate::model::record::{FormatContext, Parsed, Record};
-use crate::model::{Event, Finding, Key, Severity, Time};
+use crate::model::{Event, Finding, Key, KeyRing, Severity, Time};
 use crate::source::{Batch, Notice, RAW_DOMAIN, RawRecord};
 use serde_json::Value;
 use std::borrow::Cow;
@@ -45,8 +45,8 @@ pub struct Stage {
     pub access: Arc<privilege::Rules>,
     /// Rules about single events.
     pub stateless: Arc<Stateless>,
-    /// Fingerprints and digests of raw records.
-    pub key: Key,
+    /// Fingerprint keys of other quarters, to recognise by. The one in force comes with each batch.
+    pub others: Vec<Key>,
 }
 
 /// A batch after the stage.
@@ -156,14 +156,15 @@ impl Stage {
             Parsed::Grants(line) => return Item::Grants(line),
         };
         self.fill(&mut event, feed, batch, record, observed);
+        let keys = KeyRing { current: &batch.raw_key, others: &self.others };
         let mut findings = Vec::new();
         let opaque = [DefectCode::Unparsed, DefectCode::RecordTooLong, DefectCode::TooComplex];
         if opaque.iter().any(|code| event.has_defect(*code)) {
             // What could not be parsed is inspected and not kept: no raw bytes enter the trail.
-            self.dlp.inspect_unparsed(text, &event, &self.key, &mut findings);
+            self.dlp.inspect_unparsed(text, &event, keys, &mut findings);
             event.message = None;
         }
-        self.dlp.inspect(&mut event, &self.key, &mut findings);
+        self.dlp.inspect(&mut event, keys, &mut findings);
         // Values of changes were inspected; the capture policy keeps the names.
         for change in &mut event.changes {
             (change.from, change.to) = (None, None);
@@ -171,14 +172,14 @@ impl Stage {
         for finding in &mut findings {
             finding.locator = Some(event.raw.locator.clone());
         }
-        self.finish(event, findings, staged)
+        self.finish(event, findings, &batch.raw_key, staged)
     }
 
-    fn finish(&self, mut event: Event, findings: Vec<Finding>, staged: &mut Staged) -> Item {
+    fn finish(&self, mut event: Event, findings: Vec<Finding>, key: &Key, staged: &mut Staged) -> Item {
         drop_maskable_counts(&mut event);
         let digest = |rest: &[String]| {
             let parts: Vec<&[u8]> = rest.iter().flat_map(|text| [text.as_bytes(), b"\n"]).collect();
-            self.key.fingerprint("crmwarden/list", &parts)
+            key.fingerprint("crmwarden/list", &parts)
         };
         event.cut_lists(&digest);
         let matches = self.stateless.evaluate(&event);
@@ -212,9 +213,10 @@ impl Stage {
             event.feed = Cow::Borrowed(feed.format.name());
         }
         event.raw.locator = format!("{}@{}", batch.file, record.offset);
+        let key = &batch.raw_key;
         let hash =
-            record.raw_mac().unwrap_or_else(|| self.key.mac(RAW_DOMAIN, &[batch.text_of(record).as_bytes()]));
-        event.raw.hmac = raw_hmac(self.key.number(), &hash);
+            record.raw_mac().unwrap_or_else(|| key.mac(RAW_DOMAIN, &[batch.text_of(record).as_bytes()]));
+        event.raw.hmac = raw_hmac(key.number(), &hash);
         for code in record.defects() {
             event.defect(Defect::new(*code));
         }
@@ -260,7 +262,7 @@ impl Stage {
                 .into(),
             ..Finding::default()
         };
-        self.finish(event, vec![finding], staged)
+        self.finish(event, vec![finding], &batch.raw_key, staged)
     }
 }
 

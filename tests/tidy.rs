@@ -71,7 +71,6 @@ const CLOCK_EDGES: &[&str] = &[
     "daemon.rs",            // watchdog, health
     "deliver/worker.rs",    // when to try again; the date of a mail
     "listen/mod.rs",        // how many requests a second
-    "pipeline.rs",          // how long a group waits, how long a commit took
     "source/file/mod.rs",   // how long a file was quiet
     "source/file/sweep.rs", // what a look around costs
     "source/file/watch.rs", // how long to wait

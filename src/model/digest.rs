@@ -117,6 +117,29 @@ impl fmt::Debug for Key {
     }
 }
 
+/// The key in force, and those of other quarters, by whose fingerprints people may have named a value.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyRing<'a> {
+    /// Makes everything new.
+    pub current: &'a Key,
+    /// Only recognise.
+    pub others: &'a [Key],
+}
+
+impl<'a> From<&'a Key> for KeyRing<'a> {
+    fn from(current: &'a Key) -> KeyRing<'a> {
+        KeyRing { current, others: &[] }
+    }
+}
+
+impl KeyRing<'_> {
+    /// The key that made this fingerprint, by the number before its colon.
+    pub fn of(&self, fingerprint: &str) -> Option<&Key> {
+        let number: u32 = fingerprint.split_once(':')?.0.parse().ok()?;
+        std::iter::once(self.current).chain(self.others).find(|key| key.number() == number)
+    }
+}
+
 /// An HMAC that is still being fed.
 #[derive(Clone)]
 pub struct Running(Hmac<Sha256>);

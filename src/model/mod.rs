@@ -14,7 +14,7 @@ pub mod json;
 pub mod record;
 pub mod time;
 
-pub use digest::{Hash, Key};
+pub use digest::{Hash, Key, KeyRing};
 pub use event::{Action, Category, Event, Outcome, System};
 pub use finding::{Finding, Severity};
 pub use record::{Framing, Parsed, Record};

@@ -13,8 +13,8 @@
 
 pub mod file;
 
-use crate::model::Hash;
 use crate::model::event::DefectCode;
+use crate::model::{Hash, Key};
 use serde_json::Value;
 use std::fmt;
 use std::sync::Arc;
@@ -39,8 +39,9 @@ pub struct Batch {
     pub records: Vec<RawRecord>,
     /// Empty lines passed over: they are no records.
     pub blank: u64,
-    /// Number of the key behind every [`RawRecord::raw_mac`] that is present.
-    pub raw_key: u32,
+    /// The key behind every [`RawRecord::raw_mac`] that is present: the one of the quarter that the batch was
+    /// read in. Whoever makes the digests and fingerprints that are still missing uses the same.
+    pub raw_key: Key,
     /// The stream's position after this batch. Opaque to everyone but the source.
     pub after: Value,
     /// Bytes of the stream that the position moved over.

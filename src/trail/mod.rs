@@ -106,6 +106,7 @@ pub mod pack;
 pub mod proof;
 pub mod prune;
 pub mod publish;
+pub mod quarter;
 pub mod read;
 pub mod recover;
 mod scan;

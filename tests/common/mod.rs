@@ -7,6 +7,7 @@
 pub mod feeds;
 pub mod http;
 pub mod tsa;
+pub mod writer;
 
 use serde_json::Value;
 use std::fs;

@@ -6,7 +6,7 @@
 use super::{Detector, Hit, Likelihood, mask, mask_with_context, scan};
 use crate::model::event::words;
 use crate::model::finding::FindingKind;
-use crate::model::{Event, Finding, Key, Severity, Time};
+use crate::model::{Event, Finding, Key, KeyRing, Severity, Time};
 use std::collections::HashMap;
 use zeroize::Zeroize;
 
@@ -91,7 +91,8 @@ struct Found {
 
 impl Rules {
     /// Inspects and masks every string of the event.
-    pub fn inspect(&self, event: &mut Event, key: &Key, findings: &mut Vec<Finding>) {
+    pub fn inspect<'a>(&self, event: &mut Event, keys: impl Into<KeyRing<'a>>, findings: &mut Vec<Finding>) {
+        let keys = keys.into();
         let mut found = Numbers::default();
         let mut hits = Vec::new();
         event.visit_text(&mut |path, text| {
@@ -101,34 +102,41 @@ impl Rules {
                 return;
             }
             for hit in hits.drain(..) {
-                found.note(hit, path, key);
+                found.note(hit, path, keys.current);
             }
             if let Some(masked) = mask_with_context(path, text) {
                 std::mem::replace(text, masked).zeroize();
             }
         });
-        self.report(&found, event, findings);
+        self.report(&found, event, keys, findings);
     }
 
     /// Inspects the text of a record that could not be parsed. The text is not kept, so nothing is masked
     /// in place; `event` is what is known of the record.
-    pub fn inspect_unparsed(&self, text: &str, event: &Event, key: &Key, findings: &mut Vec<Finding>) {
+    pub fn inspect_unparsed<'a>(
+        &self,
+        text: &str,
+        event: &Event,
+        keys: impl Into<KeyRing<'a>>,
+        findings: &mut Vec<Finding>,
+    ) {
+        let keys = keys.into();
         let mut hits = Vec::new();
         scan(text, "", &mut hits);
         let mut found = Numbers::default();
         for hit in hits {
-            found.note(hit, "raw", key);
+            found.note(hit, "raw", keys.current);
         }
-        self.report(&found, event, findings);
+        self.report(&found, event, keys, findings);
     }
 
     /// One finding for each number; of a whole list in one record the first ones, and how many more.
-    fn report(&self, found: &Numbers, event: &Event, findings: &mut Vec<Finding>) {
+    fn report(&self, found: &Numbers, event: &Event, keys: KeyRing<'_>, findings: &mut Vec<Finding>) {
         for detector in Detector::ALL {
             let before = findings.len();
             let mut more = 0usize;
             for found in found.list.iter().filter(|found| found.hit.detector == *detector) {
-                match self.finding(found, event) {
+                match self.finding(found, event, keys) {
                     Some(finding) if findings.len() - before < FINDINGS_MAX => findings.push(finding),
                     Some(_) => more += 1,
                     None => {}
@@ -142,11 +150,11 @@ impl Rules {
         }
     }
 
-    fn finding(&self, found: &Found, event: &Event) -> Option<Finding> {
+    fn finding(&self, found: &Found, event: &Event, keys: KeyRing<'_>) -> Option<Finding> {
         let hit = &found.hit;
         let rule = self.rules.iter().find(|rule| rule.enabled && rule.detector == hit.detector)?;
         let ignored = hit.test_number && rule.test_numbers == TestNumbers::Ignore;
-        if hit.likelihood < rule.min_likelihood || ignored || rule.allows(found, event.when()) {
+        if hit.likelihood < rule.min_likelihood || ignored || rule.allows(found, event.when(), keys) {
             return None;
         }
         let field = mask(&found.path).unwrap_or_else(|| found.path.clone());
@@ -185,9 +193,12 @@ impl Rules {
 }
 
 impl Rule {
-    fn allows(&self, found: &Found, when: Time) -> bool {
+    fn allows(&self, found: &Found, when: Time, keys: KeyRing<'_>) -> bool {
         self.allow.iter().filter(|allow| when < allow.expires).any(|allow| match &allow.what {
-            Allowed::Fingerprint(fingerprint) => *fingerprint == found.fingerprint,
+            // An exception outlives the quarter in which its number was seen.
+            Allowed::Fingerprint(fingerprint) => {
+                keys.of(fingerprint).is_some_and(|key| found.hit.fingerprint(key) == *fingerprint)
+            }
             Allowed::Field(field) => *field == found.path,
         })
     }

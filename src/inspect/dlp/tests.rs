@@ -4,7 +4,7 @@
 use super::generate::{Generator, grouped};
 use super::*;
 use crate::model::event::{Change, Event};
-use crate::model::{Finding, Severity, Time};
+use crate::model::{Finding, KeyRing, Severity, Time};
 use proptest::prelude::*;
 use zeroize::Zeroizing;
 
@@ -445,6 +445,29 @@ fn exceptions_end() {
     findings.clear();
     rules.inspect(&mut event(), &key(), &mut findings);
     assert_eq!(findings.len(), 2);
+}
+
+/// An exception names a number by the fingerprint of the quarter in which it was seen. It holds in the next
+/// one, as long as the key is there.
+#[test]
+fn exceptions_outlive_the_quarter() {
+    let mut rules = rules();
+    let mut findings = Vec::new();
+    rules.inspect(&mut event(), &key(), &mut findings);
+    let found = findings.len();
+    rules.rules[0].allow = vec![Allow {
+        what: Allowed::Fingerprint(findings[1].fingerprint.clone().unwrap()),
+        reason: "agreed".to_owned(),
+        author: "dana".to_owned(),
+        expires: Time::from_seconds(2_000),
+    }];
+    let next = Key::new(20271, Zeroizing::new([8; 32]));
+    for (others, expected) in [(vec![key()], found - 1), (vec![], found)] {
+        findings.clear();
+        rules.inspect(&mut event(), KeyRing { current: &next, others: &others }, &mut findings);
+        assert_eq!(findings.len(), expected);
+        assert!(findings.iter().all(|one| one.fingerprint.as_ref().unwrap().starts_with("20271:")));
+    }
 }
 
 #[test]

@@ -403,7 +403,7 @@ impl FileSource {
             text: String::new(),
             records: Vec::new(),
             blank: 0,
-            raw_key: self.shared.raw.number(),
+            raw_key: self.shared.raw.clone(),
             after: Value::Bool(true),
             bytes_read: 0,
             retired: Vec::new(),

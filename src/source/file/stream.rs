@@ -181,7 +181,7 @@ impl Stream {
             text: String::new(),
             records: Vec::new(),
             blank: 0,
-            raw_key: shared.raw.number(),
+            raw_key: shared.raw.clone(),
             after: self.position().to_value(),
             bytes_read: 0,
             retired: std::mem::take(&mut self.retires),
