@@ -22,10 +22,11 @@ use crate::source::file::{FileSource, Mode, Options, READ_SIZE};
 use crate::stage::{Feed, Stage};
 use crate::state::State;
 use crate::trail::disk::{self, Disk, RealDisk};
+use crate::trail::pack::pack;
 use crate::trail::quarter::Quarters;
 use crate::trail::recover::{Opened, open_telling};
 use crate::trail::verify::{Given, verify};
-use crate::trail::{Cursors, Paths, TrailError};
+use crate::trail::{Cursors, Paths, Trail, TrailError};
 use crate::yaml::Problem;
 use crate::{control, format, pipeline, rebuild};
 use std::collections::{BTreeMap, HashMap};
@@ -204,7 +205,7 @@ pub fn run(mut run: Run) -> Result<Done, Failure> {
         policies,
     };
     if run.mode == Mode::Follow {
-        verify_daily(&paths.state, &to_writer, &pulse);
+        keep_daily(&paths.state, &writer.trail, &to_writer, &pulse);
     }
     let threads = start_threads(reader, (stage, spent_by_writer), &to_writer, &pulse)?;
     let ready = Ready { metrics: address, listens, stop: to_writer.clone(), recovered, created };
@@ -485,10 +486,15 @@ fn watchdog() -> Box<dyn FnMut() + Send> {
 
 /// Verifies the whole trail now and then once a day, beside everything else: a start reads only what came
 /// after the cache, so damage before it is found here.
-fn verify_daily(state: &Path, writer: &SyncSender<ToWriter>, pulse: &Arc<Pulse>) {
+fn keep_daily(state: &Path, trail: &Trail, writer: &SyncSender<ToWriter>, pulse: &Arc<Pulse>) {
     let (state, writer, pulse) = (state.to_owned(), writer.clone(), Arc::clone(pulse));
+    let (disk, folder, quiet) = (Arc::clone(trail.disk()), trail.folder().to_owned(), trail.housekeeping());
     std::thread::spawn(move || {
         while !pulse.stop.load(Ordering::Relaxed) {
+            // What was compressed is verified right after.
+            if let Err(error) = pack(&*disk, &folder, &quiet) {
+                tracing::warn!("sealed segments stay as they are: {error}");
+            }
             match verify(&state, &Given::default(), &mut |_| ()) {
                 Ok(outcome) => {
                     if writer.send(ToWriter::Verified(Box::new(outcome))).is_err() {

@@ -138,10 +138,13 @@ fn prune_before(
     record(trail, "prune", None, &approval.reason, uid, now)?;
     let entry = trail.next_index();
     trail.prune(to, approval, dlp::mask, now)?;
-    Ok(Done {
-        entry,
-        text: format!("entries {from} to {} are pruned; proofs of later ones still hold", to - 1),
-    })
+    let mut text = format!("entries {from} to {} are pruned; proofs of later ones still hold", to - 1);
+    for number in trail.destroy_old_fingerprint_keys(now)? {
+        text.push_str(&format!(
+            "; fingerprint key {number} cannot be destroyed here: remove it from `keys:`"
+        ));
+    }
+    Ok(Done { entry, text })
 }
 
 /// The `operator` entry: who did what, and why.

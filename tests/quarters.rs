@@ -40,19 +40,19 @@ fn the_daemon_makes_the_key_of_this_quarter_and_keeps_the_old_one() {
     let before = number(clock::now());
     home.expect(0, &["run", "--once"]);
     let after = number(clock::now());
-    let made = *list(&home.path("keys")).unwrap().last().unwrap();
+    let made = *list(&RealDisk, &home.path("keys")).unwrap().last().unwrap();
     assert!((before..=after).contains(&made), "{made}");
     let events = home.of_kind("event");
     assert!(hmac(&events[0]).starts_with(&format!("{made}:")), "{}", hmac(&events[0]));
     home.expect(0, &["run", "--once"]);
-    assert_eq!(list(&home.path("keys")).unwrap().last(), Some(&made), "it is made once");
+    assert_eq!(list(&RealDisk, &home.path("keys")).unwrap().last(), Some(&made), "it is made once");
 
     // A trail of the first release: one key, number 1. It goes on, with the key of its quarter from here on.
-    std::fs::remove_file(home.path("keys").join(file_name(made))).unwrap();
-    assert_eq!(list(&home.path("keys")).unwrap(), [1]);
+    std::fs::rename(home.path("keys").join(file_name(made)), home.path("keys").join(file_name(1))).unwrap();
+    assert_eq!(list(&RealDisk, &home.path("keys")).unwrap(), [1]);
     home.append("web.log", line("b").as_bytes());
     home.expect(0, &["run", "--once"]);
-    assert_eq!((home.of_kind("event").len(), list(&home.path("keys")).unwrap().len()), (2, 2));
+    assert_eq!((home.of_kind("event").len(), list(&RealDisk, &home.path("keys")).unwrap().len()), (2, 2));
     home.expect(0, &["verify", "state"]);
 }
 
@@ -128,5 +128,5 @@ fn a_record_is_fingerprinted_with_the_key_of_the_quarter_it_was_read_in() {
     let parts: Vec<(&str, &str)> = prints.iter().map(|print| print.split_once(':').unwrap()).collect();
     assert_eq!((parts.len(), parts[0].0, parts[1].0), (2, "20264", "20271"), "{prints:?}");
     assert_ne!(parts[0].1, parts[1].1, "one number in two quarters cannot be told to be one");
-    assert_eq!(list(&home.path("keys")).unwrap(), [1, 20264, 20271]);
+    assert_eq!(list(&RealDisk, &home.path("keys")).unwrap(), [1, 20264, 20271]);
 }

@@ -15,7 +15,7 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 /// Names of the files that make up the long-lived keys.
-pub const FILES: [&str; 4] = ["log.key", "report.key", "matching.key", "fingerprint-1.key"];
+pub const FILES: [&str; 3] = ["log.key", "report.key", "matching.key"];
 /// Largest key file that is read.
 const KEY_FILE_MAX: u64 = 4096;
 
@@ -27,8 +27,6 @@ pub struct Keys {
     pub report: SigningKey,
     /// Cursors, file identity, idempotency keys.
     pub matching: Key,
-    /// Fingerprints of values and digests of raw records, with the quarter's number.
-    pub fingerprint: Key,
 }
 
 /// Reads an Ed25519 key.
@@ -83,7 +81,6 @@ impl Keys {
             log: read_signing(disk, &dir.join(FILES[0]))?,
             report: read_signing(disk, &dir.join(FILES[1]))?,
             matching: read_symmetric(disk, &dir.join(FILES[2]), 0)?,
-            fingerprint: read_symmetric(disk, &dir.join(FILES[3]), 1)?,
         })
     }
 }
@@ -107,7 +104,7 @@ pub fn make_signing(disk: &dyn Disk, path: &Path) -> Result<SigningKey, TrailErr
     Ok(key)
 }
 
-/// Writes the four long-lived keys as `<name>.new`.
+/// Writes the long-lived keys as `<name>.new`. Fingerprint keys have quarters of their own ([`super::quarter`]).
 pub fn make_all_new(disk: &dyn Disk, dir: &Path) -> Result<Keys, TrailError> {
     let name = |file: &str| dir.join(format!("{file}.new"));
     let symmetric = |file: &str, number| {
@@ -122,7 +119,6 @@ pub fn make_all_new(disk: &dyn Disk, dir: &Path) -> Result<Keys, TrailError> {
         log: make_signing(disk, &name(FILES[0]))?,
         report: make_signing(disk, &name(FILES[1]))?,
         matching: symmetric(FILES[2], 0)?,
-        fingerprint: symmetric(FILES[3], 1)?,
     })
 }
 

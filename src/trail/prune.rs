@@ -269,6 +269,20 @@ impl Trail {
         Ok(())
     }
 
+    /// Destroys the fingerprint keys that nothing in the trail was made with any more. Returns the numbers of
+    /// those that cannot be written to.
+    pub fn destroy_old_fingerprint_keys(&self, now: Time) -> Result<Vec<u32>, TrailError> {
+        let mut oldest = None;
+        super::read::each(&*self.disk, &self.folder, self.minimum, self.minimum + 1, &mut |entry| {
+            oldest = Some(entry.time);
+            Ok(())
+        })?;
+        match oldest {
+            Some(oldest) => super::quarter::destroy_before(&*self.disk, &self.paths.keys, oldest, now),
+            None => Ok(Vec::new()),
+        }
+    }
+
     /// A legal hold keeps everything.
     pub(super) fn refuse_under_hold(&self, what: &str) -> Result<(), TrailError> {
         match self.holds.is_empty() {

@@ -2,6 +2,7 @@
 //! workers that the test plays. Whatever takes a day takes a moment.
 
 use super::Home;
+use crmwarden::anchor::Anchoring;
 use crmwarden::clock::{Clock, Hands};
 use crmwarden::config::Config;
 use crmwarden::consequence::Shown;
@@ -48,7 +49,8 @@ pub fn start(home: &Home, hands: &Hands) -> Running {
     let opened = open(&disk, &paths, &config.deployment, clock.now()).unwrap();
     let mut trail = opened.trail;
     let mut state = State::new(&policies).unwrap();
-    read::each(trail.folder(), 0, trail.next_index(), &mut |entry| state.apply(entry)).unwrap();
+    let next = trail.next_index();
+    read::each(&RealDisk, trail.folder(), 0, next, &mut |entry| state.apply(entry)).unwrap();
     state.policy(&policies.digest.hex());
     record_start(&mut trail, &config, &policies, clock.now()).unwrap();
 
@@ -96,6 +98,12 @@ pub fn start(home: &Home, hands: &Hands) -> Running {
         once: false,
         group: Group::new(&clock),
         clock,
+        anchors: Anchoring::new(
+            Default::default(),
+            Duration::from_secs(600),
+            Arc::new(RealDisk),
+            Default::default(),
+        ),
         policies,
     };
     writer.start().unwrap();

@@ -59,8 +59,27 @@ impl Disk for Failing {
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
         RealDisk.remove_dir(path)
     }
-    fn make_dir(&self, path: &Path, mode: u32) -> io::Result<()> {
+    fn make_dir(&self, path: &Path, mode: u32) -> io::Result<bool> {
         RealDisk.make_dir(path, mode)
+    }
+    fn overwrite(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        step(&self.0)?;
+        RealDisk.overwrite(path, bytes)
+    }
+    fn read(&self, path: &Path, from: u64) -> io::Result<Box<dyn io::Read + Send>> {
+        RealDisk.read(path, from)
+    }
+    fn names(&self, dir: &Path) -> io::Result<Vec<String>> {
+        RealDisk.names(dir)
+    }
+    fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
+        RealDisk.stat(path)
+    }
+    fn lock(&self, path: &Path) -> io::Result<Result<Lock, String>> {
+        RealDisk.lock(path)
+    }
+    fn network(&self, path: &Path) -> io::Result<Option<&'static str>> {
+        RealDisk.network(path)
     }
     fn open_dir(&self, path: &Path) -> io::Result<Box<dyn DiskDir>> {
         Ok(Box::new(Dir(RealDisk.open_dir(path)?, Arc::clone(&self.0))))
@@ -136,7 +155,7 @@ fn a_key_is_made_read_back_and_listed() {
     let made = make(&RealDisk, folder.path(), 20264).unwrap();
     let path = folder.path().join("fingerprint-20264.key");
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    let read = keys::read_symmetric(&path, 20264).unwrap();
+    let read = keys::read_symmetric(&RealDisk, &path, 20264).unwrap();
     assert_eq!(made.fingerprint("x", &[b"y"]), read.fingerprint("x", &[b"y"]));
     for stray in ["fingerprint-020264.key", "fingerprint-.key", "fingerprint-20271.tmp", "log.key"] {
         fs::write(folder.path().join(stray), "x").unwrap();
