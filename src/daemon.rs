@@ -8,18 +8,21 @@ use crate::config::{Config, Source};
 use crate::consequence::Shown;
 use crate::deliver::{self, Worker};
 use crate::error::Failure;
+use crate::inspect::dlp;
 use crate::metrics::{Health, Metrics};
 use crate::model::event::System;
-use crate::model::json::Object;
+use crate::model::json::{Mask, Object};
 use crate::model::record::FormatContext;
-use crate::model::{Severity, Time};
+use crate::model::{Pseudonyms, Severity, Time};
 use crate::pipeline::{About, BATCHES_WAITING, Ended, Group, Pulse, ToStage, ToWriter, Writer};
 use crate::policy::Policies;
 use crate::source::file::{FileSource, Mode, Options, READ_SIZE};
+use crate::stage::veil::Veil;
 use crate::stage::{Feed, Stage};
 use crate::state::State;
+use crate::trail::detail::{Privacy, check_privacy};
 use crate::trail::disk::{self, Disk, RealDisk};
-use crate::trail::recover::{Opened, open};
+use crate::trail::recover::{Opened, open_as};
 use crate::trail::verify::{Given, verify};
 use crate::trail::{Cursors, Keys, Paths, TrailError, read};
 use crate::yaml::Problem;
@@ -121,13 +124,19 @@ pub fn load_policies(config: &Config) -> Result<Policies, Vec<Problem>> {
 /// Runs until everything is read (`Once`, `Final`) or until it is stopped.
 pub fn run(mut run: Run) -> Result<Done, Failure> {
     quiet_panics();
-    let policies = load_policies(&run.config)?;
+    let mut policies = load_policies(&run.config)?;
     let paths = Paths { state: run.config.state.clone(), keys: run.config.keys.clone() };
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let started = clock::now();
     let patience = Patience::ask();
-    let opened = open(&disk, &paths, &run.config.deployment, started)?;
+    check_privacy(&paths.generation(1), run.config.privacy)?;
+    let opened = open_as(&disk, &paths, (&run.config.deployment, run.config.privacy), started)?;
+    let mut privacy = privacy(&disk, &run.config, &opened, &mut policies)?;
     let mut state = remember(&opened, &policies)?;
+    if let Some(privacy) = &mut privacy {
+        let owed = state.outbox.values().flat_map(|alert| alert.finding.about.iter().copied());
+        privacy.remember_entries(owed)?;
+    }
     drop(patience);
     state.policy(&policies.digest.hex());
     let metrics = metrics(&run.config, &policies, started)?;
@@ -157,6 +166,7 @@ pub fn run(mut run: Run) -> Result<Done, Failure> {
     let Opened { mut trail, keys, lock, created, recovered, .. } = opened;
     record_start(&mut trail, &run.config, &policies)?;
     let stage = stage(&run, &policies, &state, &keys);
+    let mask: Mask = if privacy.is_some() { dlp::mask_around } else { dlp::mask };
     let sources = sources(&run.config, &run.formats, &keys, trail.cursors())?;
     let (spent, spent_by_writer) = mpsc::channel();
     let writer = Writer {
@@ -172,7 +182,9 @@ pub fn run(mut run: Run) -> Result<Done, Failure> {
         about: about(&run.config),
         heartbeat: Duration::from_secs(run.config.heartbeat_seconds),
         once: run.mode != Mode::Follow,
-        group: Group::default(),
+        group: Group::new(mask),
+        privacy,
+        mask,
         trail,
         policies,
     };
@@ -198,6 +210,27 @@ pub fn run(mut run: Run) -> Result<Done, Failure> {
     drop(lock);
     let (ended, state) = result?;
     Ok(Done { ended, events: state.events })
+}
+
+/// What an erasable deployment needs at the writer; from here on its access policies know people by their
+/// pseudonyms, as events and grants do.
+fn privacy(
+    disk: &Arc<dyn Disk>,
+    config: &Config,
+    opened: &Opened,
+    policies: &mut Policies,
+) -> Result<Option<Box<crate::privacy::Privacy>>, TrailError> {
+    if config.privacy == Privacy::Plain {
+        return Ok(None);
+    }
+    let matching = opened.keys.matching.clone();
+    let (privacy, dropped) =
+        crate::privacy::Privacy::open(disk, &config.state, &opened.trail, matching, &policies.access)?;
+    if dropped > 0 {
+        tracing::warn!("recovered: {dropped} details of entries that never came to be were dropped");
+    }
+    policies.access = Arc::new(policies.access.under(privacy.pseudonyms()));
+    Ok(Some(Box::new(privacy)))
 }
 
 /// A panic is named by its place only: its message could hold a record.
@@ -337,7 +370,7 @@ fn record_start(
     let now = clock::now();
     trail.make_room(now)?;
     let mut bodies = crate::trail::Bodies::default();
-    let mask = crate::inspect::dlp::mask;
+    let mask = dlp::mask;
     bodies.push("start", |out| {
         let mut out = Object::members(out, mask);
         out.word("version", env!("CARGO_PKG_VERSION"));
@@ -378,6 +411,13 @@ fn stage(run: &Run, policies: &Policies, state: &State, keys: &Keys) -> Stage {
         access: Arc::clone(&policies.access),
         stateless: state.engine.stateless(),
         key: keys.fingerprint.clone(),
+        veil: match run.config.privacy {
+            Privacy::Plain => None,
+            Privacy::Erasable => {
+                let pseudonyms = Pseudonyms::new(keys.matching.clone());
+                Some(Veil::new(pseudonyms, Arc::clone(&policies.detections)))
+            }
+        },
     }
 }
 

@@ -42,6 +42,7 @@
 //! | 4 assembled | [`config`] | the configuration file, checked in one conversion |
 //! | | [`state`] | what is remembered: projections of the trail, rebuilt at start |
 //! | | [`metrics`] | counters and the listener that serves them |
+//! | | [`privacy`] | details of an erasable deployment, and what pseudonyms stand for |
 //! | | [`report`] | one pass over the trail to a signed bundle |
 //! | 3 made ready | [`policy`] | policy files, read, checked and proved by their examples |
 //! | | [`stage`] | records to masked events, the part without memory |
@@ -100,6 +101,7 @@ pub mod metrics;
 pub mod model;
 pub mod pipeline;
 pub mod policy;
+pub mod privacy;
 pub mod report;
 pub mod source;
 pub mod stage;

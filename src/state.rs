@@ -17,6 +17,7 @@ use crate::model::incident::{Alert, AlertState, Incident};
 use crate::model::json::{Object, no_mask};
 use crate::model::{Event, Finding, Severity, Time};
 use crate::policy::Policies;
+use crate::stage::veil;
 use crate::trail::{Entry, TrailError};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -163,8 +164,10 @@ impl State {
     fn apply_object(&mut self, index: u64, kind: &str, object: &[u8]) -> Result<(), TrailError> {
         match kind {
             "event" => {
-                let event: Event = read(index, kind, object)?;
-                let matches = self.engine.evaluate(&event);
+                let mut event: Event = read(index, kind, object)?;
+                // Where something was taken out of the event, its entry says what matched before.
+                let matches = veil::recall(object, &mut event, &self.rules)
+                    .unwrap_or_else(|| self.engine.evaluate(&event));
                 // The findings of that time stand in the trail.
                 self.event(&event, &matches, &mut Vec::new());
             }

@@ -14,7 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["model", "yaml"],
     &["alert", "clock", "format", "incident", "inspect", "source", "trail"],
     &["deliver", "error", "policy", "stage"],
-    &["config", "metrics", "report", "state"],
+    &["config", "metrics", "privacy", "report", "state"],
     &["consequence", "control", "pipeline"],
     &["daemon"],
     &["cli"],

@@ -5,6 +5,7 @@
 //! here on the trail exists), the epoch's key to its place, the keys to theirs, `.new` removed. A start
 //! that finds unfinished work deletes it where `g1` does not exist yet, and finishes it where it does.
 
+use super::detail::Privacy;
 use super::disk::{self, Disk};
 use super::entry::{Bodies, CommitLine, write_commit, write_line};
 use super::note::{self, Checkpoint, NoteSigner};
@@ -41,7 +42,7 @@ pub fn prepare_folders(disk: &dyn Disk, paths: &Paths) -> Result<(), TrailError>
 pub(super) fn finish_or_create(
     disk: &Arc<dyn Disk>,
     paths: &Paths,
-    deployment: &str,
+    (deployment, privacy): (&str, Privacy),
     now: Time,
 ) -> Result<bool, TrailError> {
     let exists = |path: &Path| {
@@ -66,7 +67,7 @@ pub(super) fn finish_or_create(
             paths.trail().display()
         )));
     }
-    create(disk, paths, deployment, now)?;
+    create(disk, paths, (deployment, privacy), now)?;
     Ok(true)
 }
 
@@ -114,7 +115,12 @@ fn finish(disk: &dyn Disk, paths: &Paths) -> Result<(), TrailError> {
     disk.remove_dir(&new).map_err(|error| TrailError::io("remove", &new, error))
 }
 
-fn create(disk: &Arc<dyn Disk>, paths: &Paths, deployment: &str, now: Time) -> Result<(), TrailError> {
+fn create(
+    disk: &Arc<dyn Disk>,
+    paths: &Paths,
+    (deployment, privacy): (&str, Privacy),
+    now: Time,
+) -> Result<(), TrailError> {
     let new = new_folder(paths);
     let folder = new.join("g1");
     let failed = |error| TrailError::io("create the trail in", &new, error);
@@ -151,7 +157,7 @@ fn create(disk: &Arc<dyn Disk>, paths: &Paths, deployment: &str, now: Time) -> R
         out.word("log", &log.verifier().vkey());
         out.word("epoch", &epoch.verifier().vkey());
         out.word("report", &report);
-        out.word("privacy", "plain");
+        out.word("privacy", privacy.as_str());
     });
     bodies.append(&segment_bodies(1, &Cursors::new())?);
     let (lines, checkpoint) = first_group(&bodies, &origin, &epoch, now);

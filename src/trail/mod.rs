@@ -50,6 +50,7 @@
 //! | epoch key | with the log key: write history from now on, in this process's name |
 
 pub mod create;
+pub mod detail;
 pub mod disk;
 pub mod entry;
 pub mod keys;

@@ -16,6 +16,7 @@
 //!
 //! The file is long because the cases of a start are one table of decisions that lean on each other.
 
+use super::detail::Privacy;
 use super::disk::{self, Disk};
 use super::entry::{Bodies, Entry};
 use super::note::{Checkpoint, NOTE_MAX, NoteSigner, Verifier};
@@ -207,8 +208,18 @@ struct Genesis {
     epoch: String,
 }
 
-/// Opens the trail of a deployment, or creates it where nothing was there before.
+/// Opens the trail of a deployment, or creates it where nothing was there before, plain.
 pub fn open(disk: &Arc<dyn Disk>, paths: &Paths, deployment: &str, now: Time) -> Result<Opened, TrailError> {
+    open_as(disk, paths, (deployment, Privacy::Plain), now)
+}
+
+/// The same; one that is created says in its genesis entry what its entries may hold.
+pub fn open_as(
+    disk: &Arc<dyn Disk>,
+    paths: &Paths,
+    (deployment, privacy): (&str, Privacy),
+    now: Time,
+) -> Result<Opened, TrailError> {
     create::check_deployment(deployment)?;
     create::prepare_folders(&**disk, paths)?;
     check_permissions(&paths.state)?;
@@ -224,7 +235,7 @@ pub fn open(disk: &Arc<dyn Disk>, paths: &Paths, deployment: &str, now: Time) ->
     let lock = disk::lock(&lock_path)
         .map_err(|error| TrailError::io("lock", &lock_path, error))?
         .map_err(|pid| TrailError::Busy { pid })?;
-    let created = create::finish_or_create(disk, paths, deployment, now)?;
+    let created = create::finish_or_create(disk, paths, (deployment, privacy), now)?;
     Trail::make_reserve(&**disk, paths)?;
     let keys = Keys::read(&paths.keys)?;
     let (trail, cache, recovered) = recover(disk, paths, deployment, &keys, now)?;

@@ -90,8 +90,15 @@ struct Found {
 }
 
 impl Rules {
-    /// Inspects and masks every string of the event.
+    /// Inspects and masks every string of the event, and reports on it.
     pub fn inspect(&self, event: &mut Event, key: &Key, findings: &mut Vec<Finding>) {
+        let found = self.look(event, key);
+        self.report(&found, event, findings);
+    }
+
+    /// Masks every string of the event and says which numbers it held; [`Rules::report`] makes findings of
+    /// them, in the words of the event as it is then.
+    pub fn look(&self, event: &mut Event, key: &Key) -> Numbers {
         let mut found = Numbers::default();
         let mut hits = Vec::new();
         event.visit_text(&mut |path, text| {
@@ -107,23 +114,23 @@ impl Rules {
                 std::mem::replace(text, masked).zeroize();
             }
         });
-        self.report(&found, event, findings);
+        found
     }
 
-    /// Inspects the text of a record that could not be parsed. The text is not kept, so nothing is masked
-    /// in place; `event` is what is known of the record.
-    pub fn inspect_unparsed(&self, text: &str, event: &Event, key: &Key, findings: &mut Vec<Finding>) {
+    /// The numbers in the text of a record that could not be parsed. The text is not kept, so nothing is
+    /// masked in place.
+    pub fn look_unparsed(&self, text: &str, key: &Key) -> Numbers {
         let mut hits = Vec::new();
         scan(text, "", &mut hits);
         let mut found = Numbers::default();
         for hit in hits {
             found.note(hit, "raw", key);
         }
-        self.report(&found, event, findings);
+        found
     }
 
     /// One finding for each number; of a whole list in one record the first ones, and how many more.
-    fn report(&self, found: &Numbers, event: &Event, findings: &mut Vec<Finding>) {
+    pub fn report(&self, found: &Numbers, event: &Event, findings: &mut Vec<Finding>) {
         for detector in Detector::ALL {
             let before = findings.len();
             let mut more = 0usize;
@@ -195,7 +202,7 @@ impl Rule {
 
 /// The numbers of one event. Equal ones are one, told by the likeliest place.
 #[derive(Default)]
-struct Numbers {
+pub struct Numbers {
     list: Vec<Found>,
     known: HashMap<String, usize>,
 }
