@@ -15,6 +15,7 @@ use crate::listen::Listen;
 use crate::model::record::Encoding;
 use crate::source::file::glob::Glob;
 use crate::source::file::{MAX_RECORD, StartAt};
+use crate::trail::detail::Privacy;
 use crate::yaml::{self, Problem, nearest};
 use anchors::{RawAnchors, RawAuth, RawRole, Served};
 use serde::Deserialize;
@@ -134,6 +135,8 @@ pub struct Config {
     pub deployment: String,
     /// State folder.
     pub state: PathBuf,
+    /// What entries may hold; fixed when the trail is made.
+    pub privacy: Privacy,
     /// Policy folder, where one is named.
     pub policies: Option<PathBuf>,
     /// Folder of the long-lived keys.
@@ -243,12 +246,13 @@ impl Reader {
         self.unbuilt(&raw.limits, "`limits:` (all limits have their defaults; see the README)");
         self.unbuilt(&raw.retention, "`retention:` (everything is kept)");
         self.unbuilt(&raw.tls, "`tls:` (it belongs to the console)");
-        if let Some(privacy) = raw.privacy.as_ref().filter(|privacy| privacy.value != "plain") {
-            match privacy.value.as_str() {
-                "erasable" => self.say(line(privacy), "`privacy: erasable` is not built yet", "use plain"),
-                _ => self.say(line(privacy), "unknown word", "plain or erasable"),
-            }
-        }
+        let privacy = match &raw.privacy {
+            None => Privacy::Plain,
+            Some(word) => Privacy::parse(&word.value).unwrap_or_else(|| {
+                self.say(line(word), "unknown word for `privacy:`", "plain or erasable");
+                Privacy::Plain
+            }),
+        };
         let state = self.path(&raw.state);
         let keys = match (&raw.keys, std::env::var_os("CREDENTIALS_DIRECTORY")) {
             (Some(keys), _) => self.path(keys),
@@ -281,6 +285,7 @@ impl Reader {
             file: file.to_owned(),
             deployment: raw.deployment.value,
             state,
+            privacy,
             policies: policies.map(|(_, folder)| folder),
             keys,
             listen,

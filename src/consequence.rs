@@ -85,8 +85,8 @@ fn contradicted(target: &str, size: u64, fault: &Fault, now: Time) -> Finding {
     }
 }
 
-/// Findings are shown and sent as they read back from the trail.
-fn mask_finding(finding: &mut Finding) {
+/// Every text of a finding in which something of a source can stand.
+fn each_text(finding: &mut Finding, mut take: impl FnMut(&mut String)) {
     let texts = [&mut finding.title, &mut finding.key, &mut finding.next].into_iter();
     let optional = [
         &mut finding.detail,
@@ -97,11 +97,7 @@ fn mask_finding(finding: &mut Finding) {
         &mut finding.locator,
         &mut finding.field,
     ];
-    for text in texts.chain(optional.into_iter().flatten()) {
-        if let Some(masked) = dlp::mask(text) {
-            *text = masked;
-        }
-    }
+    texts.chain(optional.into_iter().flatten()).for_each(&mut take);
 }
 
 /// The evictions that a start finds: earlier runs told them.
@@ -113,7 +109,13 @@ pub fn known_evictions(state: &State) -> BTreeMap<String, Evictions> {
 impl Writer {
     /// A finding becomes an entry; where it opens or worsens an incident, an alert is owed.
     pub fn find(&mut self, mut finding: Finding) {
-        mask_finding(&mut finding);
+        // Findings are shown and sent as they read back from the trail.
+        let mask = self.mask;
+        each_text(&mut finding, |text| {
+            if let Some(masked) = mask(text) {
+                *text = masked;
+            }
+        });
         let (rule, severity) = (finding.rule.clone(), finding.severity);
         self.after(move |metrics| metrics.finding(&rule, severity));
         let decision = self.state.incidents.consider(&finding);
@@ -132,7 +134,7 @@ impl Writer {
         };
         let index = self.next_index();
         self.group.bodies.push("finding", |out| {
-            let mut out = Object::members(out, dlp::mask);
+            let mut out = Object::members(out, mask);
             finding.write(&mut out);
             if let Some(incident) = &incident {
                 out.word("incident", incident);
@@ -149,7 +151,8 @@ impl Writer {
 
     fn change(&mut self, finding: &Finding, id: String, transition: Transition) {
         let change = Change::of(finding, id, transition);
-        self.group.bodies.push("incident", |out| change.write(&mut Object::members(out, dlp::mask)));
+        let mask = self.mask;
+        self.group.bodies.push("incident", |out| change.write(&mut Object::members(out, mask)));
         self.state.incidents.apply_change(&change);
     }
 
@@ -194,10 +197,18 @@ impl Writer {
     pub fn grants(&mut self, source: &Arc<str>, stream: &str, line: GrantsLine) -> Result<(), TrailError> {
         let system = self.systems.get(&**source).copied().unwrap_or(System::Custom);
         let key = crate::pipeline::snapshot_key(source, stream);
+        let line = match &mut self.privacy {
+            Some(privacy) => privacy.grants_line(&key, system, line),
+            None => line,
+        };
         match self.group.snapshots.push(&key, system, line, &self.state.held) {
             Some(mut result) => {
                 result.source = source.to_string();
-                self.snapshot(&result)
+                let done = self.snapshot(&result);
+                if let Some(privacy) = &mut self.privacy {
+                    privacy.end_grants();
+                }
+                done
             }
             None => Ok(()),
         }
@@ -236,19 +247,7 @@ impl Writer {
         });
         let index = self.next_index() - 1;
         self.state.begin_grants(result.scope(), &result.source, result.complete, version);
-        let changes = result.added.iter().map(|grant| (grant, true));
-        for (grant, added) in changes.chain(result.removed.iter().map(|grant| (grant, false))) {
-            self.group.bodies.push("grant", |out| {
-                let mut out = Object::members(out, dlp::mask);
-                out.word("change", if added { "added" } else { "removed" });
-                grant.write(&mut out);
-            });
-            self.state.grant(grant, added);
-            if self.group.bodies.bytes() > 4 * crate::pipeline::GROUP_BYTES {
-                self.commit()?; // The position waits for the last part, so nothing is lost between.
-                self.begin()?;
-            }
-        }
+        self.changes(result)?;
         let (source, grants) = (result.source.clone(), result.grants);
         self.after(move |metrics| metrics.grants(&source, grants));
         let now = self.clock.now();
@@ -266,9 +265,52 @@ impl Writer {
         for mut finding in findings {
             finding.source.get_or_insert_with(|| result.source.clone());
             finding.about = vec![index];
+            if let Some(privacy) = &mut self.privacy {
+                privacy.learn_granted(&finding);
+            }
             self.find(finding);
         }
         Ok(())
+    }
+
+    /// One `grant` entry per change of a snapshot. Where a principal's names are details, the first entry that
+    /// adds something to them commits to them.
+    fn changes(&mut self, result: &SnapshotResult) -> Result<(), TrailError> {
+        let mask = self.mask;
+        let mut told: Option<(&str, Option<&str>)> = None;
+        let changes = result.added.iter().map(|grant| (grant, true));
+        for (grant, added) in changes.chain(result.removed.iter().map(|grant| (grant, false))) {
+            let (index, who) = (self.next_index(), (grant.principal.as_str(), grant.name.as_deref()));
+            let tell = added && told.replace(who) != Some(who);
+            let committed = match self.privacy.as_mut().filter(|_| tell) {
+                Some(privacy) => privacy.keep_grant(index, grant),
+                None => None,
+            };
+            self.group.bodies.push("grant", |out| {
+                let mut out = Object::members(out, mask);
+                out.word("change", if added { "added" } else { "removed" });
+                grant.write(&mut out);
+                if let Some(committed) = &committed {
+                    out.raw("committed", committed);
+                }
+            });
+            self.state.grant(grant, added);
+            if self.group.bodies.bytes() > 4 * crate::pipeline::GROUP_BYTES {
+                self.commit()?; // The position waits for the last part, so nothing is lost between.
+                self.begin()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What people see names people: pseudonyms that are known become what they stand for.
+    pub fn resolve(&self, shown: &mut Shown) {
+        let Some(privacy) = &self.privacy else { return };
+        match shown {
+            Shown::Finding(finding, _) => each_text(finding, |text| privacy.show(text)),
+            Shown::Incident { title, .. } => privacy.show(title),
+            Shown::Grants { .. } | Shown::Delivery(_) | Shown::Notice { .. } => {}
+        }
     }
 
     /// Hands owed alerts to their receivers' workers. Only called when a checkpoint covers everything.
@@ -304,7 +346,10 @@ impl Writer {
     }
 
     fn notice_of(&self, alert: &Alert) -> Notice {
-        let finding = &alert.finding;
+        let mut finding = alert.finding.clone();
+        if let Some(privacy) = &self.privacy {
+            each_text(&mut finding, |text| privacy.show(text));
+        }
         let findings = self.state.incidents.get(&alert.incident).map_or(1, |incident| incident.findings);
         Notice {
             deployment: self.about.deployment.clone(),
@@ -312,19 +357,19 @@ impl Writer {
             incident: alert.incident.clone(),
             severity: alert.severity,
             reason: Reason::parse(&alert.reason).unwrap_or(Reason::Opened),
-            title: finding.title.clone(),
-            detail: finding.detail.clone(),
-            actor: finding.actor.clone(),
-            actor_name: finding.actor_name.clone(),
-            source: finding.source.clone(),
-            target: finding.target.clone(),
-            field: finding.field.clone(),
+            title: finding.title,
+            detail: finding.detail,
+            actor: finding.actor,
+            actor_name: finding.actor_name,
+            source: finding.source,
+            target: finding.target,
+            field: finding.field,
             locators: finding.locator.iter().cloned().collect(),
             entries: finding.about.clone(),
-            rule: finding.rule.clone(),
-            policy: finding.policy.clone(),
-            controls: finding.controls.clone(),
-            next: finding.next.clone(),
+            rule: finding.rule,
+            policy: finding.policy,
+            controls: finding.controls,
+            next: finding.next,
             event_time: finding.time,
             observed: finding.time.plus_seconds(finding.delay_seconds.unwrap_or(0) as i64),
             delay_seconds: finding.delay_seconds,

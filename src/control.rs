@@ -10,10 +10,9 @@
 //! | `{"do":"access","what":"report","detail":"…"}` | `{"ok":true,"entry":N}`: an `access` entry was committed and signed |
 //! | anything else | `{"ok":false,"error":"…"}` |
 
-use crate::clock;
 use crate::inspect::dlp;
 use crate::model::json::Object;
-use crate::operator::{Act, operate};
+use crate::operator::{Act, Done, operate};
 use crate::pipeline::{ToWriter, Writer};
 use crate::trail::TrailError;
 use serde::Deserialize;
@@ -125,7 +124,7 @@ pub fn answer(writer: &mut Writer, request: &Request) -> Result<Reply, TrailErro
             out.bool("ok", true);
             out.object("status", |out| status(writer, out));
         }),
-        Ask::Operate { act } => match operate(&mut writer.trail, act, request.uid, clock::now()) {
+        Ask::Operate { act } => match operate_on(writer, act, request.uid) {
             Ok(done) => Object::whole(&mut out, dlp::mask, |out| {
                 out.bool("ok", true);
                 out.uint("entry", done.entry);
@@ -144,6 +143,16 @@ pub fn answer(writer: &mut Writer, request: &Request) -> Result<Reply, TrailErro
         }
     }
     Ok(out)
+}
+
+/// An act on the writer's trail. What was erased is forgotten here, too.
+fn operate_on(writer: &mut Writer, act: &Act, uid: u32) -> Result<Done, TrailError> {
+    let store = writer.privacy.as_mut().map(|privacy| privacy.store());
+    let done = operate(&mut writer.trail, store, act, uid, writer.clock.now())?;
+    if let (Act::Erase { .. }, Some(privacy)) = (act, writer.privacy.as_mut()) {
+        privacy.remember_again()?;
+    }
+    Ok(done)
 }
 
 /// The members of `status`.

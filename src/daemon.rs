@@ -11,24 +11,27 @@ use crate::config::{Config, Source};
 use crate::consequence::Shown;
 use crate::deliver::{self, Worker};
 use crate::error::Failure;
+use crate::inspect::dlp;
 use crate::metrics::{Health, Metrics};
 use crate::model::event::System;
-use crate::model::json::Object;
+use crate::model::json::{Mask, Object};
 use crate::model::record::FormatContext;
-use crate::model::{Key, Severity, Time};
+use crate::model::{Key, Pseudonyms, Severity, Time};
 use crate::pipeline::{About, BATCHES_WAITING, Ended, Group, Pulse, Reader, ToStage, ToWriter, Writer};
 use crate::policy::Policies;
 use crate::source::file::{FileSource, Mode, Options, READ_SIZE};
+use crate::stage::veil::Veil;
 use crate::stage::{Feed, Stage};
 use crate::state::State;
+use crate::trail::detail::{Privacy, check_privacy};
 use crate::trail::disk::{self, Disk, RealDisk};
 use crate::trail::pack::pack;
 use crate::trail::quarter::Quarters;
-use crate::trail::recover::{Opened, open_telling};
+use crate::trail::recover::{Opened, open_as};
 use crate::trail::verify::{Given, verify};
 use crate::trail::{Cursors, Paths, Trail, TrailError};
 use crate::yaml::Problem;
-use crate::{control, format, pipeline, rebuild};
+use crate::{control, format, operator, pipeline, rebuild};
 use std::collections::{BTreeMap, HashMap};
 use std::net::TcpListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -130,15 +133,22 @@ pub fn load_policies(config: &Config) -> Result<Policies, Vec<Problem>> {
 /// Runs until everything is read (`Once`, `Final`) or until it is stopped.
 pub fn run(mut run: Run) -> Result<Done, Failure> {
     quiet_panics();
-    let policies = load_policies(&run.config)?;
+    let mut policies = load_policies(&run.config)?;
     let paths = Paths { state: run.config.state.clone(), keys: run.config.keys.clone() };
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let clock = Clock::System;
     let started = clock.now();
     let mut patience = Patience::ask();
     let mut tell = |done, of| patience.told("reading the trail", done, of);
-    let opened = open_telling(&disk, &paths, &run.config.deployment, started, &mut tell)?;
+    check_privacy(&*disk, &paths, run.config.privacy)?;
+    let made_as = (run.config.deployment.as_str(), run.config.privacy);
+    let opened = open_as(&disk, &paths, made_as, started, &mut tell)?;
+    let mut privacy = privacy(&disk, &run.config, &opened, &mut policies)?;
     let mut state = remember(&opened, &policies, &mut patience)?;
+    if let Some(privacy) = &mut privacy {
+        let owed = state.outbox.values().flat_map(|alert| alert.finding.about.iter().copied());
+        privacy.remember_entries(owed)?;
+    }
     let quarters = Quarters::open(disk, &paths.keys, started.max(opened.trail.newest_time()))?;
     drop(patience);
     state.policy(&policies.digest.hex());
@@ -180,8 +190,14 @@ pub fn run(mut run: Run) -> Result<Done, Failure> {
     stop_on_signals(&runtime, to_writer.clone());
 
     let Opened { mut trail, keys, lock, created, recovered, .. } = opened;
+    if let Some(privacy) = privacy.as_mut().filter(|_| !trail.erasing().is_empty()) {
+        let ranges = trail.erasing().to_vec();
+        operator::finish_erasure(&mut trail, privacy.store(), &ranges, 0, clock.now())?;
+        privacy.remember_again()?;
+    }
     record_start(&mut trail, &run.config, &policies, clock.now())?;
-    let stage = stage(&run, &policies, &state, &quarters);
+    let stage = stage(&run, &policies, &state, &quarters, &keys.matching);
+    let mask: Mask = if privacy.is_some() { dlp::mask_around } else { dlp::mask };
     let sources = sources(&run.config, &run.formats, (&keys.matching, quarters.key()), trail.cursors())?;
     let reader = Reader { sources, quarters, clock: clock.clone(), mode: run.mode };
     let (spent, spent_by_writer) = mpsc::channel();
@@ -199,8 +215,10 @@ pub fn run(mut run: Run) -> Result<Done, Failure> {
         about: about(&run.config),
         heartbeat: Duration::from_secs(run.config.heartbeat_seconds),
         once: run.mode != Mode::Follow,
-        group: Group::new(&clock),
+        group: Group::new(&clock, mask),
         clock,
+        privacy,
+        mask,
         trail,
         policies,
     };
@@ -226,6 +244,27 @@ pub fn run(mut run: Run) -> Result<Done, Failure> {
     drop(lock);
     let (ended, state) = result?;
     Ok(Done { ended, events: state.events })
+}
+
+/// What an erasable deployment needs at the writer; from here on its access policies know people by their
+/// pseudonyms, as events and grants do.
+fn privacy(
+    disk: &Arc<dyn Disk>,
+    config: &Config,
+    opened: &Opened,
+    policies: &mut Policies,
+) -> Result<Option<Box<crate::privacy::Privacy>>, TrailError> {
+    if config.privacy == Privacy::Plain {
+        return Ok(None);
+    }
+    let matching = opened.keys.matching.clone();
+    let (privacy, dropped) =
+        crate::privacy::Privacy::open(disk, &config.state, &opened.trail, matching, &policies.access)?;
+    if dropped > 0 {
+        tracing::warn!("recovered: {dropped} details of entries that never came to be were dropped");
+    }
+    policies.access = Arc::new(policies.access.under(privacy.pseudonyms()));
+    Ok(Some(Box::new(privacy)))
 }
 
 /// A panic is named by its place only: its message could hold a record.
@@ -382,7 +421,7 @@ pub fn record_start(
 ) -> Result<(), TrailError> {
     trail.make_room(now)?;
     let mut bodies = crate::trail::Bodies::default();
-    let mask = crate::inspect::dlp::mask;
+    let mask = dlp::mask;
     bodies.push("start", |out| {
         let mut out = Object::members(out, mask);
         out.word("version", env!("CARGO_PKG_VERSION"));
@@ -407,7 +446,7 @@ pub fn record_start(
     Ok(())
 }
 
-fn stage(run: &Run, policies: &Policies, state: &State, quarters: &Quarters) -> Stage {
+fn stage(run: &Run, policies: &Policies, state: &State, quarters: &Quarters, matching: &Key) -> Stage {
     let feed = |source: &Source| Feed {
         format: run.formats.get(&source.name).copied().unwrap_or(source.format),
         context: FormatContext { zone: source.zone.clone() },
@@ -423,6 +462,12 @@ fn stage(run: &Run, policies: &Policies, state: &State, quarters: &Quarters) -> 
         access: Arc::clone(&policies.access),
         stateless: state.engine.stateless(),
         others: quarters.others().to_vec(),
+        veil: match run.config.privacy {
+            Privacy::Plain => None,
+            Privacy::Erasable => {
+                Some(Veil::new(Pseudonyms::new(matching.clone()), Arc::clone(&policies.detections)))
+            }
+        },
     }
 }
 

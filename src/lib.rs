@@ -43,6 +43,7 @@
 //! | | [`rebuild`] | the state from a whole trail, on all processors |
 //! | | [`state`] | what is remembered: projections of the trail, rebuilt at start |
 //! | | [`metrics`] | counters and the listener that serves them |
+//! | | [`privacy`] | details of an erasable deployment, and what pseudonyms stand for |
 //! | | [`report`] | one pass over the trail to a signed bundle |
 //! | 3 made ready | [`policy`] | policy files, read, checked and proved by their examples |
 //! | | [`stage`] | records to masked events, the part without memory |
@@ -108,6 +109,7 @@ pub mod model;
 pub mod operator;
 pub mod pipeline;
 pub mod policy;
+pub mod privacy;
 pub mod rebuild;
 pub mod report;
 pub mod serve;

@@ -7,6 +7,7 @@
 use crate::inspect::dlp;
 use crate::model::Time;
 use crate::model::json::Object;
+use crate::trail::detail::{self, Store};
 use crate::trail::prune::{self, Approval};
 use crate::trail::{Bodies, Cursors, Trail, TrailError};
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,19 @@ pub enum Act {
         name: String,
         /// Why.
         reason: String,
+    },
+    /// Remove the details of entries; what they commit to stays, and verifies.
+    Erase {
+        /// Entries in which this value stands as a detail.
+        person: Option<String>,
+        /// Entries by index, both ends included.
+        entries: Vec<(u64, u64)>,
+        /// Why.
+        reason: String,
+        /// Who asked.
+        requester: String,
+        /// Who approved.
+        approver: String,
     },
     /// Remove all segments that hold only entries older than a time.
     Prune {
@@ -67,7 +81,9 @@ impl Act {
             Act::Hold { name, reason } | Act::Release { name, reason } => {
                 vec![("name", name), ("reason", reason)]
             }
-            Act::Prune { reason, approver, .. } => vec![("reason", reason), ("approver", approver)],
+            Act::Prune { reason, approver, .. } | Act::Erase { reason, approver, .. } => {
+                vec![("reason", reason), ("approver", approver)]
+            }
         };
         for (what, word) in words {
             if word.trim().is_empty() || word.chars().count() > WORDS_MAX {
@@ -84,7 +100,14 @@ fn refused(what: impl Into<String>) -> TrailError {
 }
 
 /// Does an act. What was committed before must be signed; afterwards it is again.
-pub fn operate(trail: &mut Trail, act: &Act, uid: u32, now: Time) -> Result<Done, TrailError> {
+/// `store` holds the details of an erasable deployment.
+pub fn operate(
+    trail: &mut Trail,
+    store: Option<&mut Store>,
+    act: &Act,
+    uid: u32,
+    now: Time,
+) -> Result<Done, TrailError> {
     act.check()?;
     trail.make_room(now)?;
     match act {
@@ -113,12 +136,84 @@ pub fn operate(trail: &mut Trail, act: &Act, uid: u32, now: Time) -> Result<Done
             trail.set_hold(name, false);
             Ok(Done { entry, text: format!("the hold `{name}` is released") })
         }
+        Act::Erase { person, entries, reason, requester, approver } => {
+            let Some(store) = store else {
+                return Err(refused(
+                    "nothing can be erased from a trail that was made with `privacy: plain`",
+                ));
+            };
+            let approval =
+                Approval { reason: reason.clone(), requester: requester.clone(), approver: approver.clone() };
+            erase(trail, store, (person.as_deref(), entries), &approval, uid, now)
+        }
         Act::Prune { before, reason, requester, approver } => {
             let approval =
                 Approval { reason: reason.clone(), requester: requester.clone(), approver: approver.clone() };
             prune_before(trail, *before, &approval, uid, now)
         }
     }
+}
+
+/// Most ranges that one `erase` entry names.
+const RANGES_MAX: usize = 100_000;
+
+fn erase(
+    trail: &mut Trail,
+    store: &mut Store,
+    (person, entries): (Option<&str>, &[(u64, u64)]),
+    approval: &Approval,
+    uid: u32,
+    now: Time,
+) -> Result<Done, TrailError> {
+    let mut ranges: Vec<(u64, u64)> = entries.to_vec();
+    if let Some(person) = person {
+        detail::each(&**trail.disk(), store.folder(), &mut |detail| {
+            match ranges.last_mut() {
+                _ if !mentions(&detail.value, person) => {}
+                Some((_, last)) if *last == detail.index || *last + 1 == detail.index => *last = detail.index,
+                _ => ranges.push((detail.index, detail.index)),
+            }
+            Ok(())
+        })?;
+    }
+    if ranges.is_empty() || ranges.len() > RANGES_MAX {
+        return Err(refused(match ranges.len() {
+            0 => "no detail matches: nothing is erased".to_owned(),
+            many => format!("{many} ranges match, at most {RANGES_MAX} at a time: name entries"),
+        }));
+    }
+    let entry = trail.erase(&ranges, approval, dlp::mask, now)?;
+    let removed = finish_erasure(trail, store, &ranges, uid, now)?;
+    Ok(Done {
+        entry,
+        text: format!(
+            "{removed} details are erased; proofs and older reports still verify. Not reached: mails, files of \
+             directory receivers and reports that left already, and blocks that the file system has freed"
+        ),
+    })
+}
+
+/// Whether a detail is this value, or a list that holds it; upper and lower case are the same.
+fn mentions(value: &str, person: &str) -> bool {
+    let same = |value: &str| value.to_lowercase() == person.to_lowercase();
+    same(value)
+        || (value.starts_with('[')
+            && serde_json::from_str::<Vec<String>>(value).is_ok_and(|ids| ids.iter().any(|id| same(id))))
+}
+
+/// Removes the details that a signed entry names, and records that it is done. Also what a start does with an
+/// erasure that a crash interrupted.
+pub fn finish_erasure(
+    trail: &mut Trail,
+    store: &mut Store,
+    ranges: &[(u64, u64)],
+    uid: u32,
+    now: Time,
+) -> Result<u64, TrailError> {
+    let removed = store.remove(ranges)?;
+    record(trail, "erased", None, &format!("{removed} details removed"), uid, now)?;
+    trail.erasure_done();
+    Ok(removed)
 }
 
 fn prune_before(

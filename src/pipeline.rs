@@ -23,9 +23,10 @@ use crate::inspect::privilege::{Coverage, Snapshots};
 use crate::metrics::Metrics;
 use crate::model::finding::FindingKind;
 use crate::model::incident::AlertState;
-use crate::model::json::{Object, write_string};
+use crate::model::json::{Mask, Object, write_string};
 use crate::model::{Event, Finding, Severity, Time};
 use crate::policy::Policies;
+use crate::privacy::Privacy;
 use crate::source::file::{FileSource, Lag, Mode, Rest};
 use crate::source::{Batch, Notice};
 use crate::stage::{Item, Stage, Staged, StagedEvent};
@@ -228,6 +229,10 @@ pub struct Writer {
     pub alive: Box<dyn FnMut() + Send>,
     /// Called with what may be shown: after the checkpoint that covers it.
     pub show: Box<dyn FnMut(&Shown) + Send>,
+    /// In an erasable deployment: details, and what pseudonyms stand for.
+    pub privacy: Option<Box<Privacy>>,
+    /// Masks what becomes an entry: [`dlp::mask`], or around pseudonyms in an erasable deployment.
+    pub mask: Mask,
     /// Facts that alerts repeat.
     pub about: About,
     /// What time it is.
@@ -297,13 +302,13 @@ pub struct Evictions {
 }
 
 impl Group {
-    /// An empty group of a writer that starts now.
-    pub fn new(clock: &Clock) -> Group {
+    /// An empty group of a writer that starts now, whose snapshots are masked so.
+    pub fn new(clock: &Clock, mask: Mask) -> Group {
         let now = clock.mark();
         Group {
             bodies: Bodies::default(),
             moved: Cursors::new(),
-            snapshots: Snapshots::new(dlp::mask),
+            snapshots: Snapshots::new(mask),
             coverage: Coverage::default(),
             unshown: Vec::new(),
             measured: Vec::new(),
@@ -488,7 +493,14 @@ impl Writer {
         let mut start = 0;
         let mut events = 0;
         let mut plain = 0;
-        for item in staged.items.drain(..) {
+        if staged.details.salts.failed {
+            return Err(crate::privacy::no_randomness());
+        }
+        for (number, item) in staged.items.drain(..).enumerate() {
+            if let Some(privacy) = &mut self.privacy {
+                let index = self.trail.next_index() + self.group.bodies.len() as u64;
+                privacy.keep(index, staged.details.of(number));
+            }
             match item {
                 Item::Plain(end) => {
                     let members = staged.members.get(start..end).unwrap_or_default();
@@ -540,7 +552,12 @@ impl Writer {
         let index = self.next_index();
         if self.state.engine.is_late(&staged.event, &staged.matches) {
             staged.event.defect(crate::model::event::Defect::new(crate::model::event::DefectCode::Late));
-            self.group.bodies.push("event", |out| stage::write_members(&staged.event, out));
+            let after = members.get(staged.own..).unwrap_or_default();
+            let hidden = self.privacy.is_some();
+            self.group.bodies.push("event", |out| match hidden {
+                true => stage::veil::write_again(&staged.event, after, out),
+                false => stage::write_members(&staged.event, out),
+            });
         } else {
             self.group.bodies.push("event", |out| out.extend_from_slice(members));
         }
@@ -554,6 +571,9 @@ impl Writer {
         self.policies.access.inspect(event, &self.state.held, &mut findings, &mut self.group.coverage);
         for finding in findings.iter_mut().skip(from_stage) {
             complete(finding, event);
+        }
+        if let Some(privacy) = self.privacy.as_mut().filter(|_| !findings.is_empty()) {
+            privacy.learn(&staged.clear);
         }
         for mut finding in findings {
             finding.about = vec![index];
@@ -574,16 +594,21 @@ impl Writer {
 
     /// Makes sure that entry indices of the group can be foretold.
     pub fn begin(&mut self) -> Result<(), TrailError> {
-        match self.group.bodies.is_empty() {
-            true => self.trail.make_room(self.clock.now()),
-            false => Ok(()),
+        if !self.group.bodies.is_empty() {
+            return Ok(());
         }
+        let next = self.trail.next_index();
+        self.trail.make_room(clock::now())?;
+        if let Some(privacy) = self.privacy.as_mut().filter(|_| self.trail.next_index() != next) {
+            privacy.rolled();
+        }
+        Ok(())
     }
 
     /// A loss, or what may be one, is evidence and a finding; other decisions are for the log.
     fn notice(&mut self, source: &Arc<str>, notice: &Notice) {
-        let text = notice.to_string();
-        let text = dlp::mask(&text).unwrap_or(text);
+        let masked = |text: String| dlp::mask(&text).unwrap_or(text);
+        let (text, file) = (masked(notice.to_string()), masked(notice.file.to_string()));
         self.group.unshown.push(Shown::Notice { text: text.clone(), gap: notice.gap() });
         if !notice.gap() {
             return;
@@ -611,7 +636,7 @@ impl Writer {
             time: self.clock.now(),
             source: Some(source.to_string()),
             controls: vec!["pci-dss/10.7.2".into(), "pci-dss/10.3.4".into()],
-            key: format!("gap.lost_bytes|{source}|{}", notice.file),
+            key: format!("gap.lost_bytes|{source}|{file}"),
             window_seconds: 3600,
             next: "Find out who truncated or removed the file, and read the missing range from its copy."
                 .into(),
@@ -669,6 +694,9 @@ impl Writer {
         self.tell_evictions(EVICTIONS_EVERY);
         let started = self.clock.mark();
         let moved = std::mem::take(&mut self.group.moved);
+        if let Some(privacy) = &mut self.privacy {
+            privacy.commit()?; // An entry never commits to what a crash could take away.
+        }
         let committed = self.trail.commit(&self.group.bodies, &moved, self.clock.now())?;
         self.group.bodies.clear();
         self.metrics.trail(committed.commit + 1, self.trail.bytes());
@@ -695,7 +723,8 @@ impl Writer {
         for count in std::mem::take(&mut self.group.measured) {
             count(&self.metrics);
         }
-        for shown in std::mem::take(&mut self.group.unshown) {
+        for mut shown in std::mem::take(&mut self.group.unshown) {
+            self.resolve(&mut shown);
             (self.show)(&shown);
         }
         self.dispatch();

@@ -5,6 +5,8 @@
 //! A record that makes a parser or a detector panic becomes an event with the defect `processing_failed`
 //! and a finding, and the next record goes on. The panic's message is not shown: it could hold the record.
 
+pub mod veil;
+
 use crate::format::Format;
 use crate::inspect::behaviour::{Matches, Stateless};
 use crate::inspect::{dlp, privilege};
@@ -20,6 +22,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use veil::{Clear, Details, Veil};
 
 /// A time further ahead of `observed` than this is clamped: one event dated 2099 must not empty the windows.
 const AHEAD_SECONDS: i64 = 300;
@@ -47,6 +50,8 @@ pub struct Stage {
     pub stateless: Arc<Stateless>,
     /// Fingerprint keys of other quarters, to recognise by. The one in force comes with each batch.
     pub others: Vec<Key>,
+    /// In an erasable deployment: what hides persons.
+    pub veil: Option<Veil>,
 }
 
 /// A batch after the stage.
@@ -69,6 +74,8 @@ pub struct Staged {
     pub items: Vec<Item>,
     /// Members of the `event` entries, one after the other.
     pub members: Vec<u8>,
+    /// Details of the items, by their number. Empty in a plain deployment.
+    pub details: Details,
     /// Event time of the newest event, and how many seconds later it was read.
     pub newest: Option<(Time, f64)>,
 }
@@ -89,6 +96,10 @@ pub struct StagedEvent {
     pub event: Event,
     /// Where its members end in [`Staged::members`].
     pub end: usize,
+    /// How many bytes of them are the event's own; what follows belongs to an erasable deployment.
+    pub own: usize,
+    /// What its pseudonyms stand for.
+    pub clear: Clear,
     /// Parts of detection rules that match.
     pub matches: Matches,
     /// Findings about it alone.
@@ -101,6 +112,7 @@ impl Stage {
         let mut staged = Staged {
             items: Vec::with_capacity(batch.records.len()),
             members: Vec::with_capacity(batch.text.len() * 2),
+            details: Details::default(),
             source: Arc::clone(&batch.source),
             stream: String::new(),
             after: Value::Null,
@@ -114,6 +126,9 @@ impl Stage {
             for record in &batch.records {
                 let item = self.record(feed, &batch, record, observed, &mut staged);
                 staged.items.push(item);
+                if self.veil.is_some() {
+                    staged.details.close();
+                }
             }
         }
         (staged.stream, staged.after) = (batch.stream, batch.after);
@@ -133,6 +148,7 @@ impl Stage {
         let done = catch_unwind(AssertUnwindSafe(|| self.process(feed, batch, record, observed, staged)));
         done.unwrap_or_else(|_| {
             staged.members.truncate(start);
+            staged.details.reopen();
             self.failed(feed, batch, record, observed, staged)
         })
     }
@@ -156,26 +172,31 @@ impl Stage {
             Parsed::Grants(line) => return Item::Grants(line),
         };
         self.fill(&mut event, feed, batch, record, observed);
-        let keys = KeyRing { current: &batch.raw_key, others: &self.others };
-        let mut findings = Vec::new();
+        let key = &batch.raw_key;
+        let mut found = [None, None];
         let opaque = [DefectCode::Unparsed, DefectCode::RecordTooLong, DefectCode::TooComplex];
         if opaque.iter().any(|code| event.has_defect(*code)) {
             // What could not be parsed is inspected and not kept: no raw bytes enter the trail.
-            self.dlp.inspect_unparsed(text, &event, keys, &mut findings);
+            found[0] = Some(self.dlp.look_unparsed(text, key));
             event.message = None;
         }
-        self.dlp.inspect(&mut event, keys, &mut findings);
+        found[1] = Some(self.dlp.look(&mut event, key));
         // Values of changes were inspected; the capture policy keeps the names.
         for change in &mut event.changes {
             (change.from, change.to) = (None, None);
         }
-        for finding in &mut findings {
-            finding.locator = Some(event.raw.locator.clone());
-        }
-        self.finish(event, findings, &batch.raw_key, staged)
+        self.finish(event, (Vec::new(), found), key, staged)
     }
 
-    fn finish(&self, mut event: Event, findings: Vec<Finding>, key: &Key, staged: &mut Staged) -> Item {
+    /// The last steps: rules about single events, persons hidden where that is asked for, members written,
+    /// numbers reported in the words of the event as it is written.
+    fn finish(
+        &self,
+        mut event: Event,
+        (mut findings, found): (Vec<Finding>, [Option<dlp::Numbers>; 2]),
+        key: &Key,
+        staged: &mut Staged,
+    ) -> Item {
         drop_maskable_counts(&mut event);
         let digest = |rest: &[String]| {
             let parts: Vec<&[u8]> = rest.iter().flat_map(|text| [text.as_bytes(), b"\n"]).collect();
@@ -183,9 +204,21 @@ impl Stage {
         };
         event.cut_lists(&digest);
         let matches = self.stateless.evaluate(&event);
+        let start = staged.members.len();
         // Inspection has just masked every string of the event, through the one door that reaches them all;
         // a test holds that door against what is written here.
-        event.write(&mut Object::members(&mut staged.members, no_mask));
+        let (own, clear) = match &self.veil {
+            None => {
+                event.write(&mut Object::members(&mut staged.members, no_mask));
+                (staged.members.len(), Clear::default())
+            }
+            Some(veil) => veil.write(&mut event, &matches, &mut staged.members, &mut staged.details),
+        };
+        let keys = KeyRing { current: key, others: &self.others };
+        found.iter().flatten().for_each(|found| self.dlp.report(found, &event, keys, &mut findings));
+        for finding in &mut findings {
+            finding.locator = Some(event.raw.locator.clone());
+        }
         let end = staged.members.len();
         if let Some(time) = event.time.filter(|time| staged.newest.is_none_or(|(newest, _)| *time > newest)) {
             staged.newest = Some((time, event.observed.seconds_since(time)));
@@ -197,7 +230,10 @@ impl Stage {
         match plain {
             // Dropped here, on the thread that allocated it.
             true => Item::Plain(end),
-            false => Item::Event(Box::new(StagedEvent { event, end, matches, findings })),
+            false => {
+                let own = own - start;
+                Item::Event(Box::new(StagedEvent { event, end, own, clear, matches, findings }))
+            }
         }
     }
 
@@ -262,7 +298,7 @@ impl Stage {
                 .into(),
             ..Finding::default()
         };
-        self.finish(event, vec![finding], &batch.raw_key, staged)
+        self.finish(event, (vec![finding], [None, None]), &batch.raw_key, staged)
     }
 }
 

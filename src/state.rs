@@ -17,6 +17,7 @@ use crate::model::incident::{Alert, AlertState, Incident};
 use crate::model::json::{Object, no_mask};
 use crate::model::{Event, Finding, Severity, Time};
 use crate::policy::Policies;
+use crate::stage::veil;
 use crate::trail::entry::Part;
 use crate::trail::{Entry, TrailError};
 use serde::Deserialize;
@@ -132,6 +133,7 @@ pub enum Ready {
 #[derive(Clone)]
 pub struct Prepare {
     stateless: Arc<Stateless>,
+    rules: Arc<[DetectionRule]>,
 }
 
 /// What must be known of an event to see that no rule concerns it.
@@ -160,8 +162,10 @@ impl Prepare {
         if let Some(brief) = brief.filter(|brief| !self.stateless.may_match(brief.category, brief.action)) {
             return Ok(Ready::Counted(brief.source.into()));
         }
-        let event: Event = read(index, "event", object)?;
-        let matches = self.stateless.evaluate(&event);
+        let mut event: Event = read(index, "event", object)?;
+        // Where something was taken out of the event, its entry says what matched before.
+        let matches =
+            veil::recall(object, &mut event, &self.rules).unwrap_or_else(|| self.stateless.evaluate(&event));
         Ok(Ready::Event(Box::new(event), matches))
     }
 }
@@ -241,7 +245,7 @@ impl State {
 
     /// What works on entries before the state takes them, on any thread.
     pub fn prepare(&self) -> Prepare {
-        Prepare { stateless: self.engine.stateless() }
+        Prepare { stateless: self.engine.stateless(), rules: Arc::clone(&self.rules) }
     }
 
     /// Takes a prepared entry. Entries must come in their order.

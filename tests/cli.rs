@@ -80,7 +80,7 @@ const FAULTS: &[(&str, &str, &[&str])] = &[
     ("metrics: \"off\"", "metrics: 7465", &["crmwarden.yaml:4:", "not an address with a port"]),
     ("metrics: \"off\"", "listen: 0.0.0.0:7464", &["crmwarden.yaml:4:", "requires `tls:` and `auth:`"]),
     ("metrics: \"off\"", "heartbeat: soon", &["crmwarden.yaml:4:", "not a duration"]),
-    ("metrics: \"off\"", "privacy: erasable", &["crmwarden.yaml:4:", "not built yet"]),
+    ("metrics: \"off\"", "privacy: secret", &["crmwarden.yaml:4:", "unknown word", "plain or erasable"]),
     ("metrics: \"off\"", "state: again", &["crmwarden.yaml:4:", "duplicate"]),
 ];
 

@@ -476,9 +476,19 @@ fn metrics(port: u16) -> String {
 
 #[test]
 fn no_planted_number_leaves_the_feeds() {
+    plant_and_look("plain");
+}
+
+#[test]
+fn no_planted_number_leaves_the_feeds_of_an_erasable_deployment() {
+    plant_and_look("erasable");
+}
+
+fn plant_and_look(privacy: &str) {
     let random = Generator::new(common::seed("planted"));
     let mut planter = Planter { random, network: 0, planted: BTreeMap::new() };
-    let home = Home::new(CONFIG);
+    let home = Home::empty();
+    home.configure(&format!("metrics: \"off\"\nprivacy: {privacy}\n"), CONFIG);
     plant_web(&home, &mut planter);
     plant_salesforce(&home, &mut planter);
     plant_dataverse(&home, &mut planter);
@@ -497,14 +507,18 @@ fn no_planted_number_leaves_the_feeds() {
     keep("run --once", home.run(&["run", "--once"]));
     // The daemon, with metrics, while more arrives; then one pass over a record that is not finished.
     let port = common::free_port();
-    home.configure(&format!("metrics: 127.0.0.1:{port}\n"), CONFIG);
+    home.configure(&format!("metrics: 127.0.0.1:{port}\nprivacy: {privacy}\n"), CONFIG);
     let events = home.of_kind("event").len();
     let daemon = home.ready_daemon();
     let live = planter.records("user agent, live", |x| access("-", "GET /live HTTP/1.1", "-", x));
     home.append("feeds/web/access.log", live.as_bytes());
     common::wait_for("the live records", std::time::Duration::from_secs(20), || {
         metrics(port).contains("crmwarden_")
-            && fs::read_to_string(home.segments().last().unwrap()).unwrap().matches("/live").count() >= 10
+            && fs::read_to_string(home.segments().last().unwrap())
+                .unwrap()
+                .matches("\"kind\":\"event\"")
+                .count()
+                >= events + 10
     });
     let text = metrics(port);
     assert!(text.starts_with("HTTP/1.1 200"), "{text}");

@@ -28,15 +28,15 @@ fn copy_all(from: &Path, to: &Path) {
     }
 }
 
-/// The demo's feeds and policies, read once.
-fn workspace() -> tempfile::TempDir {
+/// The demo's feeds and policies.
+fn workspace(privacy: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
     copy_all(&repository.join("examples/demo"), dir.path());
     copy_all(&repository.join("policies"), &dir.path().join("policies"));
     let config = dir.path().join("crmwarden.yaml");
     let text = fs::read_to_string(&config).unwrap().replace("127.0.0.1:7465", "\"off\"");
-    fs::write(&config, text).unwrap();
+    fs::write(&config, format!("{text}privacy: {privacy}\n")).unwrap();
     dir
 }
 
@@ -78,7 +78,13 @@ fn policies() -> Policies {
 
 #[test]
 fn cache_plus_tail_is_the_state_from_entry_zero_at_every_commit() {
-    let dir = workspace();
+    for privacy in ["plain", "erasable"] {
+        cache_plus_tail(privacy);
+    }
+}
+
+fn cache_plus_tail(privacy: &str) {
+    let dir = workspace(privacy);
     run_once(dir.path());
     run_once(dir.path());
     let lines = lines(dir.path());
@@ -105,7 +111,13 @@ fn cache_plus_tail_is_the_state_from_entry_zero_at_every_commit() {
 
 #[test]
 fn the_cache_that_the_daemon_wrote_is_the_state_of_its_trail() {
-    let dir = workspace();
+    for privacy in ["plain", "erasable"] {
+        cache_of_the_daemon(privacy);
+    }
+}
+
+fn cache_of_the_daemon(privacy: &str) {
+    let dir = workspace(privacy);
     run_once(dir.path());
     let cache = fs::read(dir.path().join("state/cache")).unwrap();
     let end = cache.iter().position(|byte| *byte == b'\n').unwrap();
@@ -120,7 +132,7 @@ fn the_cache_that_the_daemon_wrote_is_the_state_of_its_trail() {
 
 #[test]
 fn all_processors_give_the_state_that_one_gives() {
-    let dir = workspace();
+    let dir = workspace("plain");
     run_once(dir.path());
     let lines = lines(dir.path());
     let policies = policies();

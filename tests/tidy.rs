@@ -14,7 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["model", "yaml"],
     &["alert", "clock", "format", "incident", "inspect", "serve", "source", "trail"],
     &["anchor", "deliver", "error", "listen", "operator", "policy", "stage"],
-    &["config", "metrics", "report", "state"],
+    &["config", "metrics", "privacy", "report", "state"],
     &["rebuild"],
     &["consequence", "control", "pipeline"],
     &["daemon"],

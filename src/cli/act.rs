@@ -9,9 +9,10 @@ use crate::control;
 use crate::error::Failure;
 use crate::model::Time;
 use crate::operator::{Act, Done, operate};
-use crate::trail::Paths;
+use crate::trail::detail::{self, Privacy, Store};
 use crate::trail::disk::{Disk, RealDisk};
 use crate::trail::recover::open;
+use crate::trail::{Paths, generation};
 use clap::{Args, Subcommand};
 use std::sync::Arc;
 
@@ -23,6 +24,44 @@ pub struct Prune {
     before: String,
     #[command(flatten)]
     approval: Approved,
+}
+
+/// Arguments of `erase`.
+#[derive(Args)]
+pub struct Erase {
+    /// Erase the details of all entries in which this value stands: an id, a name, an address
+    #[arg(long, value_name = "VALUE", required_unless_present = "entries")]
+    person: Option<String>,
+    /// Erase the details of these entries: 120 or 120-130; may be repeated
+    #[arg(long, value_name = "RANGE")]
+    entries: Vec<String>,
+    #[command(flatten)]
+    approval: Approved,
+}
+
+impl Erase {
+    /// Erases.
+    pub fn main(&self, cli: &Cli) -> Result<u8, Failure> {
+        let range = |text: &String| {
+            let (first, last) = text.split_once('-').unwrap_or((text, text));
+            let range = (first.parse().ok()?, last.parse().ok()?);
+            (range.0 <= range.1).then_some(range)
+        };
+        let entries: Option<Vec<(u64, u64)>> = self.entries.iter().map(range).collect();
+        let entries =
+            entries.ok_or_else(|| Failure::Usage("`--entries` takes an index, or FIRST-LAST".into()))?;
+        let Approved { reason, approver, requester } = &self.approval;
+        act(
+            cli,
+            &Act::Erase {
+                person: self.person.clone(),
+                entries,
+                reason: reason.clone(),
+                requester: requester.clone(),
+                approver: approver.clone(),
+            },
+        )
+    }
 }
 
 /// Why, and who says so.
@@ -125,5 +164,14 @@ fn do_it_here(config: &Config, act: &Act) -> Result<Done, Failure> {
     let real: Arc<dyn Disk> = Arc::new(RealDisk);
     let mut opened = open(&real, &paths, &config.deployment, clock::now())?;
     let uid = rustix::process::getuid().as_raw();
-    Ok(operate(&mut opened.trail, act, uid, clock::now())?)
+    let mut store = match config.privacy {
+        Privacy::Plain => None,
+        Privacy::Erasable => {
+            let generation = opened.trail.folder().to_owned();
+            let number = generation::newest(&*real, &paths)?.unwrap_or(1);
+            let folder = detail::folder(&config.state, number);
+            Some(Store::open(&real, folder, &generation, opened.trail.next_index())?.0)
+        }
+    };
+    Ok(operate(&mut opened.trail, store.as_mut(), act, uid, clock::now())?)
 }

@@ -54,6 +54,8 @@ enum Command {
     Export(export::Export),
     /// Is the daemon alive, what has it read, where is its head
     Status,
+    /// Erase personal details of entries, where the trail was made with `privacy: erasable`
+    Erase(act::Erase),
     /// Remove the oldest entries at the end of their retention; later ones still verify
     Prune(act::Prune),
     /// Legal holds: while one is in force nothing is pruned or erased
@@ -93,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::Report(report) => report.main(&cli),
         Command::Export(export) => export.main(&cli),
         Command::Status => status::main(&cli),
+        Command::Erase(erase) => erase.main(&cli),
         Command::Prune(prune) => prune.main(&cli),
         Command::Hold(hold) => hold.main(&cli),
         Command::Keys(keys) => keys.main(&cli),

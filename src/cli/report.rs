@@ -4,12 +4,12 @@ use super::keys::read as read_public;
 use super::{Cli, print};
 use crate::config::Config;
 use crate::error::Failure;
-use crate::model::Time;
+use crate::model::{Pseudonyms, Time};
 use crate::report::{Collector, Facts, Scope, TrailFacts, Verdict};
 use crate::trail::disk::{Disk, RealDisk, replace};
 use crate::trail::recover::open;
 use crate::trail::verify::{Given, verify};
-use crate::trail::{Bodies, Cursors, Keys, Paths, TrailError, disk, generation, read};
+use crate::trail::{Bodies, Cursors, Keys, Paths, TrailError, detail, disk, generation, read};
 use crate::{clock, control, daemon};
 use clap::Args;
 use std::path::PathBuf;
@@ -70,7 +70,13 @@ impl Report {
         let public = read_public(&config.state)?;
         let scope = Scope { deployment: config.deployment.clone(), from, to, zone };
         let mut collector = Collector::new(scope, framework);
+        let keys = Keys::read(&RealDisk, &config.keys)?;
+        let pseudonyms = Pseudonyms::new(keys.matching.clone());
+        let mut details = detail::Walk::new(&RealDisk, &detail::folder(&config.state, newest))?;
         read::each(&RealDisk, &folder, 0, outcome.size, &mut |entry| {
+            for detail in details.of_entry(entry.index)? {
+                collector.detail(&pseudonyms, &detail.path, &detail.value);
+            }
             collector.line(entry.line);
             Ok(())
         })?;
@@ -88,7 +94,6 @@ impl Report {
                 verdict: verdict.unwrap_or_default(),
             },
         };
-        let keys = Keys::read(&RealDisk, &config.keys)?;
         let (_, files) = collector.finish(facts, &keys.report);
         RealDisk
             .make_dir(&self.out, 0o750)

@@ -12,7 +12,8 @@
 //!   string, is written with [`no_mask`]; a test proves that inspection reaches every string.) Values that we made ourselves and that hold no source text (hashes, times, enum words) go
 //!   through [`Object::word`], which does not look.
 
-use super::Time;
+use super::digest::write_hex;
+use super::{Hash, Time};
 use std::borrow::Cow;
 
 /// Returns the masked form where a string holds something that must not be stored.
@@ -87,6 +88,15 @@ impl<'a> Object<'a> {
         write_masked(self.out, self.mask, name);
         self.out.push(b':');
         write_masked(self.out, self.mask, value);
+    }
+
+    /// A digest under a name that comes from a source: only the name is masked.
+    pub fn dynamic_hash(&mut self, name: &str, hash: &Hash) {
+        self.comma();
+        write_masked(self.out, self.mask, name);
+        self.out.extend_from_slice(b":\"");
+        write_hex(&hash.0, self.out);
+        self.out.push(b'"');
     }
 
     /// A time.
@@ -228,6 +238,11 @@ impl<'a> Object<'a> {
     pub fn raw(&mut self, name: &'static str, json: &[u8]) {
         self.name(name);
         self.out.extend_from_slice(json);
+    }
+
+    /// Bytes in the buffer so far, with what stood there before this object.
+    pub fn length(&self) -> usize {
+        self.out.len()
     }
 
     /// The mask in force.

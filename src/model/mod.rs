@@ -11,11 +11,15 @@ pub mod finding;
 pub mod grant;
 pub mod incident;
 pub mod json;
+pub mod names;
+pub mod pseudonym;
 pub mod record;
 pub mod time;
 
 pub use digest::{Hash, Key, KeyRing};
 pub use event::{Action, Category, Event, Outcome, System};
 pub use finding::{Finding, Severity};
+pub use names::Names;
+pub use pseudonym::Pseudonyms;
 pub use record::{Framing, Parsed, Record};
 pub use time::Time;

@@ -7,9 +7,11 @@ use super::coverage::Coverage;
 use super::entry::{AlertRow, CursorsRow, DETAILS, EntryView, EventRow, FindingRow, IncidentRow, visible};
 use super::list::Collecting;
 use super::query::{Bounds, FindingQuery, event_matches};
-use crate::model::Time;
+use crate::inspect::dlp;
+use crate::model::{Names, Pseudonyms, Time};
 use crate::policy::framework::{Control, Framework, From, Pattern};
 use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Equal parts of the period that a source's events are counted in.
@@ -47,6 +49,7 @@ pub struct Collector {
     pub(super) incidents: IncidentBooks,
     pub(super) alerts: AlertBooks,
     pub(super) tally: Tally,
+    names: Names,
     policy_repeats: bool,
     bounds: Bounds,
 }
@@ -151,6 +154,7 @@ impl Collector {
             incidents: IncidentBooks::default(),
             alerts: AlertBooks::default(),
             tally: Tally::default(),
+            names: Names::default(),
             policy_repeats: false,
             scope,
             framework,
@@ -160,6 +164,12 @@ impl Collector {
     /// A stored line that is not an entry: counted, and named in the report.
     pub fn unreadable(&mut self) {
         self.tally.unreadable += 1;
+    }
+
+    /// A detail of an entry whose turn comes next: what its pseudonyms stand for. Where the detail is gone, the
+    /// report shows the pseudonym.
+    pub fn detail(&mut self, pseudonyms: &Pseudonyms, path: &str, value: &str) {
+        self.names.learn_detail(pseudonyms, path, value);
     }
 
     /// A stored line of the trail.
@@ -215,18 +225,19 @@ impl Collector {
             *count += u64::from(there);
         }
         self.source(entry, event, when, details);
+        let names = &self.names;
         for (control, lists) in self.framework.controls.iter().zip(&mut self.controls) {
             for (evidence, list) in control.evidence.iter().zip(&mut lists.evidence) {
                 match &evidence.from {
                     From::Events(queries) => {
                         list.examine();
                         if event_matches(queries, event) {
-                            list.add(entry, 0, || event_cells(event, when));
+                            list.add(entry, 0, || event_cells(names, event, when));
                         }
                     }
                     From::Completeness => {
                         list.examine();
-                        list.add(entry, 0, || event_cells(event, when));
+                        list.add(entry, 0, || event_cells(names, event, when));
                     }
                     _ => {}
                 }
@@ -284,12 +295,13 @@ impl Collector {
         self.tally.findings += 1;
         let rank = RANKS.iter().position(|known| *known == severity).unwrap_or(RANKS.len() - 1);
         *self.tally.severities.entry(RANKS[rank].to_owned()).or_default() += 1;
+        let names = &self.names;
         for (control, lists) in self.framework.controls.iter().zip(&mut self.controls) {
             let query =
                 FindingQuery { rules: &control.rules, types: &control.finding_types, tag: &lists.tag };
             lists.findings.examine();
             if query.matches(finding) {
-                lists.findings.add(entry, rank, || finding_cells(finding, when));
+                lists.findings.add(entry, rank, || finding_cells(names, finding, when));
             }
         }
     }
@@ -366,12 +378,13 @@ impl Collector {
             return;
         }
         self.tally.snapshots += u64::from(entry.kind == "grants");
+        let names = &self.names;
         for (control, lists) in self.framework.controls.iter().zip(&mut self.controls) {
             for (evidence, list) in control.evidence.iter().zip(&mut lists.evidence) {
                 match &evidence.from {
                     From::Entries(kinds) if kinds.iter().any(|kind| kind == entry.kind) => {
                         list.examine();
-                        list.add(entry, 0, || entry_cells(entry, value));
+                        list.add(entry, 0, || entry_cells(names, entry, value));
                     }
                     From::Snapshots if entry.kind == "grants" => {
                         list.examine();
@@ -457,14 +470,22 @@ pub(super) const ENTRY_COLUMNS: [&str; 3] = ["time", "kind", "says"];
 pub(super) const SNAPSHOT_COLUMNS: [&str; 7] =
     ["time", "system", "query", "rows in source", "rows kept", "whole", "digest"];
 
+/// Text in which pseudonyms that are known become what they stand for, masked and made visible as all text.
+fn shown(names: &Names, text: &str) -> String {
+    match names.show(text) {
+        Cow::Borrowed(text) => visible(text),
+        Cow::Owned(text) => visible(&dlp::mask_around(&text).unwrap_or(text)),
+    }
+}
+
 fn either<'e>(first: &'e super::entry::Text<'_>, second: &'e super::entry::Text<'_>) -> &'e str {
     first.as_deref().or(second.as_deref()).unwrap_or("")
 }
 
-fn event_cells(event: &EventRow<'_>, when: Time) -> Vec<String> {
-    let who = either(&event.actor.name, &event.actor.id);
+fn event_cells(names: &Names, event: &EventRow<'_>, when: Time) -> Vec<String> {
+    let who = event.actor_name().or(event.actor.id.as_deref()).unwrap_or("");
     let kind = event.target.r#type.as_deref().unwrap_or("");
-    let name = match (event.target.name.as_deref(), event.target.ids.as_slice()) {
+    let name = match (event.target_name(), event.target.ids.as_slice()) {
         (Some(name), _) => name.to_owned(),
         (None, []) => event.grant.permission.as_deref().unwrap_or("").to_owned(),
         (None, [id]) => id.clone().into_owned(),
@@ -475,15 +496,15 @@ fn event_cells(event: &EventRow<'_>, when: Time) -> Vec<String> {
     vec![
         when.to_string(),
         visible(event.source.as_deref().unwrap_or("")),
-        visible(who),
+        shown(names, who),
         visible(action),
-        visible(&object.join(" ")),
+        shown(names, &object.join(" ")),
         visible(event.outcome.as_deref().unwrap_or("")),
-        visible(either(&event.client.ip, &event.client.country)),
+        shown(names, either(&event.client.ip, &event.client.country)),
     ]
 }
 
-fn finding_cells(finding: &FindingRow<'_>, when: Time) -> Vec<String> {
+fn finding_cells(names: &Names, finding: &FindingRow<'_>, when: Time) -> Vec<String> {
     let title = finding.title.as_deref().unwrap_or("");
     let what = match finding.detail.as_deref() {
         Some(detail) => format!("{title}: {detail}"),
@@ -497,9 +518,9 @@ fn finding_cells(finding: &FindingRow<'_>, when: Time) -> Vec<String> {
         when.to_string(),
         visible(finding.severity.as_deref().unwrap_or("")),
         visible(finding.rule.as_deref().unwrap_or("")),
-        visible(&what),
-        visible(either(&finding.actor_name, &finding.actor)),
-        visible(&object),
+        shown(names, &what),
+        shown(names, either(&finding.actor_name, &finding.actor)),
+        shown(names, &object),
         visible(finding.incident.as_deref().unwrap_or("")),
     ]
 }
@@ -513,13 +534,13 @@ fn text_of(value: &Value) -> String {
 }
 
 /// Every member of an entry about ourselves, the chain's own apart.
-fn entry_cells(entry: &EntryView<'_>, value: &Value) -> Vec<String> {
+fn entry_cells(names: &Names, entry: &EntryView<'_>, value: &Value) -> Vec<String> {
     let members = value.as_object().into_iter().flatten();
     let says: Vec<String> = members
         .filter(|(name, _)| !matches!(name.as_str(), "i" | "prev" | "t" | "kind" | "sig" | "v"))
         .map(|(name, value)| format!("{name} {}", text_of(value)))
         .collect();
-    vec![entry.time.to_string(), visible(entry.kind), visible(&says.join(" · "))]
+    vec![entry.time.to_string(), visible(entry.kind), shown(names, &says.join(" · "))]
 }
 
 fn snapshot_cells(entry: &EntryView<'_>, value: &Value) -> Vec<String> {

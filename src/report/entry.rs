@@ -81,6 +81,18 @@ pub(super) struct EventRow<'a> {
     pub clock: Text<'a>,
     #[serde(borrow)]
     pub defects: Vec<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub pseudonyms: PseudonymRow<'a>,
+}
+
+/// Names that stand beside the event in an erasable deployment.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct PseudonymRow<'a> {
+    #[serde(borrow, rename = "actor.name")]
+    pub actor_name: Text<'a>,
+    #[serde(borrow, rename = "target.name")]
+    pub target_name: Text<'a>,
 }
 
 #[derive(Default, Deserialize)]
@@ -131,6 +143,16 @@ impl EventRow<'_> {
         self.time.or(self.observed)
     }
 
+    /// The actor's name, or its pseudonym.
+    pub fn actor_name(&self) -> Option<&str> {
+        self.actor.name.as_deref().or(self.pseudonyms.actor_name.as_deref())
+    }
+
+    /// The target's name, or its pseudonym.
+    pub fn target_name(&self) -> Option<&str> {
+        self.target.name.as_deref().or(self.pseudonyms.target_name.as_deref())
+    }
+
     /// Whether the event itself is about the system as a whole, so that the system is its object.
     fn about_the_system(&self) -> bool {
         matches!(self.category.as_deref(), Some("authentication" | "session"))
@@ -140,14 +162,14 @@ impl EventRow<'_> {
     pub fn details(&self) -> [bool; DETAILS.len()] {
         let known = |word: &Text<'_>| word.as_deref().is_some_and(|word| word != "unknown");
         [
-            self.actor.id.is_some() || self.actor.name.is_some(),
+            self.actor.id.is_some() || self.actor_name().is_some(),
             self.category.is_some() && self.action.is_some(),
             self.time.is_some() && self.clock.as_deref() != Some("absent"),
             known(&self.outcome),
             self.client.ip.is_some() || self.client.app.is_some(),
             self.target.r#type.is_some()
                 || !self.target.ids.is_empty()
-                || self.target.name.is_some()
+                || self.target_name().is_some()
                 || self.grant.principal.is_some()
                 || self.about_the_system(),
         ]

@@ -45,6 +45,7 @@ struct Header {
     recovered: BTreeSet<String>,
     holds: BTreeSet<String>,
     minimum: u64,
+    erasing: Vec<(u64, u64)>,
     cursors: Cursors,
 }
 
@@ -78,6 +79,7 @@ impl Header {
             recovered: trail.recovered.clone(),
             holds: trail.holds.clone(),
             minimum: trail.minimum,
+            erasing: trail.erasing.clone(),
             cursors: trail.cursors.clone(),
         }
     }
@@ -91,7 +93,12 @@ impl Header {
         };
         let (key, last) = (Verifier::parse(&self.epoch_key)?, Verifier::parse(&self.epoch_last)?);
         let epochs = Epochs::resumed(self.epoch, key, last, self.epoch_since, self.epoch_time);
-        let more = Remembered { recovered: self.recovered, holds: self.holds, minimum: self.minimum };
+        let more = Remembered {
+            recovered: self.recovered,
+            holds: self.holds,
+            minimum: self.minimum,
+            erasing: self.erasing,
+        };
         Some(Scan::at(head, (self.segment, self.offset, self.since), self.cursors, epochs, more))
     }
 }

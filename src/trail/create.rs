@@ -6,6 +6,7 @@
 //! is removed. A start that finds unfinished work finishes it where the newest generation's entry 0 names
 //! the epoch key that lies there, and deletes it otherwise. Later generations are made in the same steps.
 
+use super::detail::Privacy;
 use super::disk::{self, Disk};
 use super::entry::{Bodies, CommitLine, write_commit, write_line};
 use super::generation::{self, Previous};
@@ -76,7 +77,7 @@ fn exists(disk: &dyn Disk, path: &Path) -> Result<bool, TrailError> {
 pub(super) fn finish_or_create(
     disk: &Arc<dyn Disk>,
     paths: &Paths,
-    deployment: &str,
+    (deployment, privacy): (&str, Privacy),
     now: Time,
 ) -> Result<bool, TrailError> {
     if finish_or_clear(&**disk, paths)? {
@@ -98,7 +99,7 @@ pub(super) fn finish_or_create(
             paths.trail().display()
         )));
     }
-    create(disk, paths, deployment, now)?;
+    create(disk, paths, (deployment, privacy), now)?;
     Ok(true)
 }
 
@@ -198,7 +199,12 @@ fn put_long_lived_in_place(disk: &dyn Disk, paths: &Paths) -> Result<(), TrailEr
     }
 }
 
-fn create(disk: &Arc<dyn Disk>, paths: &Paths, deployment: &str, now: Time) -> Result<(), TrailError> {
+fn create(
+    disk: &Arc<dyn Disk>,
+    paths: &Paths,
+    (deployment, privacy): (&str, Privacy),
+    now: Time,
+) -> Result<(), TrailError> {
     let no_keys = |why: String| {
         let folder = paths.keys.display();
         TrailError::setup(format!("keys must be made in {folder}, which cannot be written{why}"))
@@ -220,7 +226,7 @@ fn create(disk: &Arc<dyn Disk>, paths: &Paths, deployment: &str, now: Time) -> R
         deployment: deployment.to_owned(),
         report: keys::report_line(&made.report),
         log: made.log,
-        privacy: "plain".to_owned(),
+        privacy: privacy.as_str().to_owned(),
         previous: None,
         cursors: Cursors::new(),
         mask: no_mask,

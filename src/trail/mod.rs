@@ -96,6 +96,7 @@
 mod adopt;
 mod cache;
 pub mod create;
+pub mod detail;
 pub mod disk;
 pub mod entry;
 pub mod epoch;
@@ -247,10 +248,6 @@ impl Paths {
     /// `grants/<digest>.jsonl.zst`.
     pub fn grants(&self, digest: &str) -> PathBuf {
         self.state.join("grants").join(format!("{digest}.jsonl.zst"))
-    }
-    /// `details/<20-digit index>.jsonl`, for the segment that begins at an index.
-    pub fn details(&self, segment: u64) -> PathBuf {
-        self.state.join("details").join(segment_name(segment))
     }
 }
 

@@ -283,6 +283,41 @@ impl Trail {
         }
     }
 
+    /// Commits and signs that the details of these entries are erased; the caller then removes them. Refused
+    /// while a hold is in force. Returns the entry's index.
+    pub fn erase(
+        &mut self,
+        ranges: &[(u64, u64)],
+        approval: &Approval,
+        mask: Mask,
+        now: Time,
+    ) -> Result<u64, TrailError> {
+        self.refuse_under_hold("erase")?;
+        let json = serde_json::to_vec(ranges)
+            .map_err(|error| TrailError::setup(format!("the ranges cannot be written: {error}")))?;
+        let index = self.next_index();
+        let mut bodies = Bodies::default();
+        bodies.push("erase", |out| {
+            let mut out = Object::members(out, mask);
+            out.raw("entries", &json);
+            approval.write(&mut out);
+        });
+        self.commit(&bodies, &Cursors::new(), now)?;
+        self.checkpoint(now)?;
+        self.erasing = ranges.to_vec();
+        Ok(index)
+    }
+
+    /// Ranges whose details a signed entry says are erased, and may still be there.
+    pub fn erasing(&self) -> &[(u64, u64)] {
+        &self.erasing
+    }
+
+    /// The details that [`Trail::erasing`] names are gone.
+    pub fn erasure_done(&mut self) {
+        self.erasing.clear();
+    }
+
     /// A legal hold keeps everything.
     pub(super) fn refuse_under_hold(&self, what: &str) -> Result<(), TrailError> {
         match self.holds.is_empty() {
@@ -340,12 +375,14 @@ fn finish(disk: &dyn Disk, paths: &Paths, folder: &Path, to: u64) -> Result<u64,
             disk.remove(&path).map_err(|error| TrailError::io("remove", &path, error))?;
         }
     }
+    let number = folder.file_name().and_then(|name| name.to_str()?.strip_prefix('g')?.parse().ok());
+    let details = super::detail::folder(&paths.state, number.unwrap_or(1));
     for file in &gone {
-        let details = paths.details(file.first);
+        let details = details.join(super::segment_name(file.first));
         disk.remove(&details).map_err(|error| TrailError::io("remove", &details, error))?;
     }
     // While a segment is here, a start goes on with this; so the segments go last.
-    for dir in [paths.state.join("details"), paths.state.join("grants")] {
+    for dir in [details, paths.state.join("grants")] {
         sync(disk, &dir)?;
     }
     let mut bytes = 0;

@@ -14,6 +14,7 @@
 //! on the way. The log key's signature is checked before; the epoch key's afterwards.
 
 use super::adopt;
+use super::detail::Privacy;
 use super::disk::{Disk, Lock};
 use super::entry::Bodies;
 use super::epoch::{self, Epochs};
@@ -45,23 +46,24 @@ pub struct Opened {
     pub recovered: Vec<String>,
 }
 
-/// Opens the trail of a deployment, or creates it where nothing was there before.
+/// Opens the trail of a deployment, or creates it where nothing was there before, plain.
 pub fn open(disk: &Arc<dyn Disk>, paths: &Paths, deployment: &str, now: Time) -> Result<Opened, TrailError> {
-    open_telling(disk, paths, deployment, now, &mut |_, _| ())
+    open_as(disk, paths, (deployment, Privacy::Plain), now, &mut |_, _| ())
 }
 
-/// [`open`], which tells how far it is: entries read, and how many there are.
-pub fn open_telling(
+/// The same; one that is created says in its genesis entry what its entries may hold. `progress` is told how
+/// far reading is: entries read, and how many there are.
+pub fn open_as(
     disk: &Arc<dyn Disk>,
     paths: &Paths,
-    deployment: &str,
+    (deployment, privacy): (&str, Privacy),
     now: Time,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Opened, TrailError> {
     create::check_deployment(deployment)?;
     create::prepare_folders(&**disk, paths)?;
     let lock = lock(&**disk, paths)?;
-    let created = create::finish_or_create(disk, paths, deployment, now)?;
+    let created = create::finish_or_create(disk, paths, (deployment, privacy), now)?;
     Trail::make_reserve(&**disk, paths)?;
     let keys = Keys::read(&**disk, &paths.keys)?;
     let recovery = Recovery::read(disk, paths, deployment, &keys)?;
@@ -293,6 +295,7 @@ impl<'a> Recovery<'a> {
             recovered: scan.recovered,
             holds: scan.holds,
             minimum: scan.minimum,
+            erasing: scan.erasing,
             housekeeping: Arc::default(),
             folder,
             buffer: Vec::new(),

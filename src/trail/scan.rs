@@ -35,6 +35,8 @@ pub(super) struct Scan {
     pub holds: BTreeSet<String>,
     /// Entries below this index were pruned.
     pub minimum: u64,
+    /// Ranges whose details are to be erased and may still be there.
+    pub erasing: Vec<(u64, u64)>,
     /// Hashes for the tile files that wait to be appended.
     pub fresh: Fresh,
     /// Members of a commit in parts, as far as they were met.
@@ -47,6 +49,7 @@ pub(super) struct Remembered {
     pub recovered: BTreeSet<String>,
     pub holds: BTreeSet<String>,
     pub minimum: u64,
+    pub erasing: Vec<(u64, u64)>,
 }
 
 impl Scan {
@@ -62,6 +65,7 @@ impl Scan {
             epochs,
             holds: BTreeSet::new(),
             minimum: 0,
+            erasing: Vec::new(),
             fresh: Fresh::default(),
             parts: String::new(),
         };
@@ -93,6 +97,7 @@ impl Scan {
             epochs,
             holds: more.holds,
             minimum: more.minimum,
+            erasing: more.erasing,
             fresh: Fresh::default(),
             parts: String::new(),
         }
@@ -129,6 +134,7 @@ impl Scan {
                 }
             }
             "operator" => self.operator(entry),
+            "erase" => self.erase(entry),
             "prune" => {
                 self.minimum = prune::minimum(entry).unwrap_or(self.minimum).max(self.minimum);
             }
@@ -171,6 +177,21 @@ impl Scan {
         }
     }
 
+    fn erase(&mut self, entry: &Entry<'_>) {
+        #[derive(Deserialize)]
+        struct Erase {
+            entries: Vec<(u64, u64)>,
+        }
+        let object = entry.object();
+        let whole = match super::entry::Part::parse(&object) {
+            None => Some(object),
+            Some(part) => part.join(&mut self.parts),
+        };
+        if let Some(Ok(erase)) = whole.map(|whole| serde_json::from_slice::<Erase>(&whole)) {
+            self.erasing.extend(erase.entries);
+        }
+    }
+
     fn operator(&mut self, entry: &Entry<'_>) {
         #[derive(Deserialize)]
         struct Operator {
@@ -179,6 +200,7 @@ impl Scan {
             hold: Option<String>,
         }
         match serde_json::from_slice(&entry.object()) {
+            Ok(Operator { what, .. }) if what == "erased" => self.erasing.clear(),
             Ok(Operator { what, hold: Some(hold) }) if what == "hold" => {
                 self.holds.insert(hold);
             }

@@ -59,6 +59,7 @@ pub struct Trail {
     pub(super) recovered: BTreeSet<String>,
     pub(super) holds: BTreeSet<String>,
     pub(super) minimum: u64,
+    pub(super) erasing: Vec<(u64, u64)>,
     /// Held while sealed segments are replaced or removed: compression runs beside the writer.
     pub(super) housekeeping: Arc<Mutex<()>>,
     pub(super) buffer: Vec<u8>,

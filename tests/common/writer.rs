@@ -8,6 +8,7 @@ use crmwarden::config::Config;
 use crmwarden::consequence::Shown;
 use crmwarden::daemon::{load_policies, record_start};
 use crmwarden::deliver::{Job, Outcome, Report};
+use crmwarden::inspect::dlp;
 use crmwarden::metrics::Metrics;
 use crmwarden::model::record::FormatContext;
 use crmwarden::model::{Key, Time};
@@ -68,6 +69,7 @@ pub fn start(home: &Home, hands: &Hands) -> Running {
         access: Arc::clone(&policies.access),
         stateless: state.engine.stateless(),
         others: quarters.others().to_vec(),
+        veil: None,
     };
     let (key, matching) = (quarters.key().clone(), opened.keys.matching);
     let metrics = Arc::new(Metrics::new(clock.now(), "test", "test").unwrap());
@@ -96,7 +98,9 @@ pub fn start(home: &Home, hands: &Hands) -> Running {
         about: About::default(),
         heartbeat: Duration::from_secs(config.heartbeat_seconds),
         once: false,
-        group: Group::new(&clock),
+        group: Group::new(&clock, dlp::mask),
+        privacy: None,
+        mask: dlp::mask,
         clock,
         anchors: Anchoring::new(
             Default::default(),

@@ -6,6 +6,7 @@ use crate::model::Event;
 use crate::model::event::{Action, Category};
 use rsigma_eval::CompiledRule;
 use rsigma_eval::compiler::{compile_rule, eval_condition};
+use std::collections::BTreeMap;
 
 /// Every single-event part of every rule, compiled.
 #[derive(Debug, Default)]
@@ -29,6 +30,33 @@ impl Matches {
     /// Whether no part matched: such an event need not be correlated.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Number of the rule, among all in force, and of its part, in order.
+    pub fn parts(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.0.iter().map(|(rule, part)| (*rule as usize, *part as usize))
+    }
+
+    /// The parts by the ids of their rules, as they stand in an entry: `{"detection.x":[0,2]}`. `None` where
+    /// none matched.
+    pub fn written(&self, rules: &[DetectionRule]) -> Option<Vec<u8>> {
+        let mut by_id: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (rule, part) in self.parts() {
+            by_id.entry(&rules.get(rule)?.id).or_default().push(part);
+        }
+        if by_id.is_empty() { None } else { serde_json::to_vec(&by_id).ok() }
+    }
+
+    /// The parts that an entry names. Rules and parts that are not in force any more are left out.
+    pub fn named(by_id: &BTreeMap<String, Vec<u32>>, rules: &[DetectionRule]) -> Matches {
+        let mut matches = Vec::new();
+        for (place, rule) in rules.iter().enumerate() {
+            let parts = by_id.get(&rule.id).into_iter().flatten();
+            let known = parts.filter(|part| (**part as usize) < rule.events.len());
+            matches.extend(known.map(|part| (place as u32, *part)));
+        }
+        matches.sort_unstable();
+        Matches(matches)
     }
 }
 

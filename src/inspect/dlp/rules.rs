@@ -90,9 +90,16 @@ struct Found {
 }
 
 impl Rules {
-    /// Inspects and masks every string of the event.
+    /// Inspects and masks every string of the event, and reports on it.
     pub fn inspect<'a>(&self, event: &mut Event, keys: impl Into<KeyRing<'a>>, findings: &mut Vec<Finding>) {
         let keys = keys.into();
+        let found = self.look(event, keys.current);
+        self.report(&found, event, keys, findings);
+    }
+
+    /// Masks every string of the event and says which numbers it held; [`Rules::report`] makes findings of
+    /// them, in the words of the event as it is then.
+    pub fn look(&self, event: &mut Event, key: &Key) -> Numbers {
         let mut found = Numbers::default();
         let mut hits = Vec::new();
         event.visit_text(&mut |path, text| {
@@ -102,36 +109,29 @@ impl Rules {
                 return;
             }
             for hit in hits.drain(..) {
-                found.note(hit, path, keys.current);
+                found.note(hit, path, key);
             }
             if let Some(masked) = mask_with_context(path, text) {
                 std::mem::replace(text, masked).zeroize();
             }
         });
-        self.report(&found, event, keys, findings);
+        found
     }
 
-    /// Inspects the text of a record that could not be parsed. The text is not kept, so nothing is masked
-    /// in place; `event` is what is known of the record.
-    pub fn inspect_unparsed<'a>(
-        &self,
-        text: &str,
-        event: &Event,
-        keys: impl Into<KeyRing<'a>>,
-        findings: &mut Vec<Finding>,
-    ) {
-        let keys = keys.into();
+    /// The numbers in the text of a record that could not be parsed. The text is not kept, so nothing is
+    /// masked in place.
+    pub fn look_unparsed(&self, text: &str, key: &Key) -> Numbers {
         let mut hits = Vec::new();
         scan(text, "", &mut hits);
         let mut found = Numbers::default();
         for hit in hits {
-            found.note(hit, "raw", keys.current);
+            found.note(hit, "raw", key);
         }
-        self.report(&found, event, keys, findings);
+        found
     }
 
     /// One finding for each number; of a whole list in one record the first ones, and how many more.
-    fn report(&self, found: &Numbers, event: &Event, keys: KeyRing<'_>, findings: &mut Vec<Finding>) {
+    pub fn report(&self, found: &Numbers, event: &Event, keys: KeyRing<'_>, findings: &mut Vec<Finding>) {
         for detector in Detector::ALL {
             let before = findings.len();
             let mut more = 0usize;
@@ -206,7 +206,7 @@ impl Rule {
 
 /// The numbers of one event. Equal ones are one, told by the likeliest place.
 #[derive(Default)]
-struct Numbers {
+pub struct Numbers {
     list: Vec<Found>,
     known: HashMap<String, usize>,
 }

@@ -13,6 +13,7 @@ use super::held::{Held, Principal};
 use super::names::{id_key, same, same_id};
 use super::rules::{Compiled, Entry, Fields, RoleSet, bit};
 use crate::model::event::{ActorType, Category, DefectCode, Event, Outcome, words};
+use crate::model::pseudonym::bare;
 
 words!(
     /// Why an event could not be compared with the policy.
@@ -124,14 +125,15 @@ pub(super) fn is_judged(event: &Event) -> bool {
         && event.actor.r#type != Some(ActorType::System)
 }
 
-/// Whether the event names an account that is not the actor's own.
+/// Whether the event names an account that is not the actor's own. Under pseudonyms an account is the same
+/// whether it acts or is acted on.
 fn about_another(event: &Event) -> bool {
-    let id = event.actor.id.as_deref();
-    let name = event.actor.name.as_deref();
+    let id = event.actor.id.as_deref().map(bare);
+    let name = event.actor.name.as_deref().map(bare);
     let own_id = |other: &str| id.is_some_and(|id| same_id(event.system, id, other));
     let own_name = |other: &str| name.is_some_and(|name| same(name, other));
-    let mut others =
-        event.target.ids.iter().map(String::as_str).chain(event.target.name.as_deref()).peekable();
+    let ids = event.target.ids.iter().map(String::as_str);
+    let mut others = ids.chain(event.target.name.as_deref()).map(bare).peekable();
     others.peek().is_some() && !others.any(|other| own_id(other) || own_name(other))
 }
 

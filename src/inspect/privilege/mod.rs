@@ -32,7 +32,7 @@ pub use snapshot::{BYTES_MAX, Lack, ROWS_MAX, SnapshotResult, Snapshots};
 
 use crate::model::event::Event;
 use crate::model::finding::Finding;
-use crate::model::{System, Time};
+use crate::model::{Pseudonyms, System, Time};
 use judge::{Verdict, is_judged};
 use rules::Compiled;
 
@@ -46,6 +46,18 @@ impl Rules {
     /// Makes the policies ready. At most [`ROLES_MAX`] roles of a policy count; reading the file refuses more.
     pub fn new(policies: Vec<Policy>) -> Rules {
         Rules { policies: policies.into_iter().map(Compiled::new).collect() }
+    }
+
+    /// The same rules for events and grants in which people are pseudonyms: whom a policy names in clear is
+    /// found under every pseudonym that the person can have, and findings name nobody in clear.
+    pub fn under(&self, pseudonyms: &Pseudonyms) -> Rules {
+        let policies = self.policies.iter().map(|compiled| compiled.policy.under(pseudonyms));
+        Rules::new(policies.collect())
+    }
+
+    /// Everybody whom the policies name in clear: members of roles, and who answers for exceptions.
+    pub fn people(&self) -> impl Iterator<Item = &str> {
+        self.policies.iter().flat_map(|compiled| compiled.policy.people())
     }
 
     /// Whether there is no policy at all.

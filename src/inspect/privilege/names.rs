@@ -10,6 +10,7 @@
 //! of 18 characters is the same id with a suffix that only restores its case.
 
 use crate::model::System;
+pub(super) use crate::model::pseudonym::id_key;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
@@ -72,19 +73,6 @@ pub(super) fn print(name: &str) -> u64 {
     let bytes: [u8; 32] = sha.finalize().into();
     let (first, _) = bytes.split_first_chunk::<8>().unwrap_or((&[0; 8], &[]));
     u64::from_be_bytes(*first)
-}
-
-/// The part of a record id that tells records apart, and whether case matters in it.
-pub(super) fn id_key(system: System, id: &str) -> (&str, bool) {
-    let id = id.trim_ascii();
-    if system != System::Salesforce {
-        let bare = id.strip_prefix('{').and_then(|id| id.strip_suffix('}')).unwrap_or(id);
-        return (bare, false);
-    }
-    match id.len() {
-        15 | 18 if id.bytes().all(|byte| byte.is_ascii_alphanumeric()) => (id.get(..15).unwrap_or(id), true),
-        _ => (id, false),
-    }
 }
 
 /// Whether two ids name the same record of that system.

@@ -5,9 +5,9 @@
 //! permissions are compared without regard to case.
 
 use super::names::{Names, id_key, print};
-use crate::model::Time;
 use crate::model::event::{Action, System};
 use crate::model::finding::Severity;
+use crate::model::{Pseudonyms, Time};
 use std::collections::BTreeMap;
 
 /// Most roles of one policy file; more go into a second file, because files add up.
@@ -54,6 +54,43 @@ pub struct Policy {
     pub over_grant: Terms,
     /// The same for a disabled account that keeps a sensitive permission.
     pub disabled_holder: Terms,
+}
+
+impl Policy {
+    /// The policy with a pseudonym wherever it names a person. Ids and names are compared in several forms, so
+    /// one person may become several users, and one exception several of the same id.
+    pub(super) fn under(&self, pseudonyms: &Pseudonyms) -> Policy {
+        let mut policy = self.clone();
+        for role in &mut policy.roles {
+            role.member_users =
+                role.member_users.iter().flat_map(|user| pseudonyms.of_person(user)).collect();
+        }
+        let one = |who: &str| pseudonyms.of_person(who).into_iter().next().unwrap_or_default();
+        policy.exceptions = self
+            .exceptions
+            .iter()
+            .flat_map(|exception| {
+                let who = match exception.who.as_str() {
+                    "*" => vec!["*".to_owned()],
+                    who => pseudonyms.of_person(who),
+                };
+                let (owner, approved_by) = (one(&exception.owner), one(&exception.approved_by));
+                who.into_iter().map(move |who| Exception {
+                    who,
+                    owner: owner.clone(),
+                    approved_by: approved_by.clone(),
+                    ..exception.clone()
+                })
+            })
+            .collect();
+        policy
+    }
+
+    pub(super) fn people(&self) -> impl Iterator<Item = &str> {
+        let users = self.roles.iter().flat_map(|role| &role.member_users);
+        let answer = self.exceptions.iter().flat_map(|e| [&e.who, &e.owner, &e.approved_by]);
+        users.chain(answer).map(String::as_str)
+    }
 }
 
 /// How a rule's findings are marked.

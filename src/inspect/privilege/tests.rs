@@ -8,6 +8,7 @@ use crate::model::grant::{Grant, GrantsLine};
 use crate::model::json::no_mask;
 
 mod properties;
+mod pseudonyms;
 
 const SYSTEM: System = System::Dynamics365;
 
@@ -104,7 +105,9 @@ fn event(action: Action, object: Option<&str>) -> Event {
 
 fn run(policies: Vec<Policy>, held: &Held, event: &Event) -> (Vec<Finding>, Coverage) {
     let (mut findings, mut coverage) = (Vec::new(), Coverage::default());
-    Rules::new(policies).inspect(event, held, &mut findings, &mut coverage);
+    let rules = Rules::new(policies);
+    rules.inspect(event, held, &mut findings, &mut coverage);
+    pseudonyms::same_verdict(&rules, held, event, (&findings, &coverage));
     assert_eq!(findings.len() as u64, coverage.outside, "only what is outside is a finding");
     (findings, coverage)
 }
@@ -326,7 +329,9 @@ fn exceptions_make_findings_quiet_but_visible_until_they_expire() {
 
 fn drift(policy: Policy, grants: &[Grant]) -> Vec<Finding> {
     let mut findings = Vec::new();
-    Rules::new(vec![policy]).snapshot(&held(grants), SYSTEM, Some("org1"), at("2026-11-22"), &mut findings);
+    let rules = Rules::new(vec![policy]);
+    rules.snapshot(&held(grants), SYSTEM, Some("org1"), at("2026-11-22"), &mut findings);
+    pseudonyms::same_drift(&rules, grants, &findings);
     findings
 }
 

@@ -1,7 +1,7 @@
 //! Quarters: their numbers, their keys, and every step at which a process can die.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use super::disk::{DiskDir, DiskFile, RealDisk};
+use super::disk::{DiskDir, DiskFile, Lock, RealDisk, Stat};
 use super::*;
 use std::fs;
 use std::io;

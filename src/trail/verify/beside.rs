@@ -1,10 +1,12 @@
-//! What lies beside the trail: rows of grants snapshots, named by digest.
+//! What lies beside the trail: rows of grants snapshots, named by digest, and in an erasable trail the details
+//! that entries commit to.
 
 use super::Verdict;
 use super::walk::Run;
 use crate::model::Hash;
-use crate::trail::TrailError;
+use crate::trail::detail::{self, Joining, Walk};
 use crate::trail::disk::Disk;
+use crate::trail::{TrailError, read};
 use sha2::{Digest, Sha256};
 use std::io::Read;
 use std::path::Path;
@@ -13,8 +15,61 @@ use std::path::Path;
 const ROWS_MAX: u64 = 4 << 30;
 
 impl Run<'_> {
-    pub fn check_beside(&mut self, state: &Path, _progress: &mut dyn FnMut(u64)) -> Result<(), TrailError> {
+    pub fn check_beside(&mut self, state: &Path, number: u32) -> Result<(), TrailError> {
         self.check_grants(state);
+        match self.privacy == "erasable" && self.damage.is_empty() {
+            true => self.check_details(state, number),
+            false => Ok(()),
+        }
+    }
+
+    /// Every value that an entry commits to is there and is that value, or a signed entry says that it was
+    /// erased.
+    fn check_details(&mut self, state: &Path, number: u32) -> Result<(), TrailError> {
+        let there = |path: &Path| self.disk.exists(path).unwrap_or(false);
+        if !there(&state.join("details")) && !there(&state.join("trail")) {
+            self.notes.push("details were not given and are not checked".into());
+            return Ok(());
+        }
+        let (disk, from, to) = (self.disk, self.minimum(), self.signed_size());
+        let mut details = Walk::new(disk, &detail::folder(state, number))?;
+        let mut joining = Joining::default();
+        let mut gone: Option<(u64, u64, u64)> = None;
+        read::each(disk, self.folder, from, to, &mut |entry| {
+            let committed = joining.take(entry).map(|(index, object)| (index, detail::committed(&object)));
+            let Some((index, committed)) = committed.filter(|(_, paths)| !paths.is_empty()) else {
+                return Ok(());
+            };
+            let found = details.of_entry(index)?;
+            let erased = self.erased.iter().any(|range| (range.first..=range.last).contains(&index));
+            for (path, hash) in committed {
+                match found.iter().find(|detail| detail.path == path) {
+                    Some(detail) if detail.commitment() == hash => {
+                        if erased {
+                            self.say(Verdict::Torn);
+                            self.notes
+                                .push(format!("{path} of entry {index} is said to be erased and is here"));
+                        }
+                    }
+                    Some(_) => self.damaged(index, index, "details", format!("{path} is another value")),
+                    None if erased => self.say(Verdict::Erased),
+                    None => {
+                        let (first, _, count) = gone.unwrap_or((index, index, 0));
+                        gone = Some((first, index, count + 1));
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        if let Some((first, last, count)) = gone {
+            self.say(Verdict::Missing);
+            self.list(
+                first,
+                last,
+                "details",
+                format!("{count} details are gone, and no signed entry says so"),
+            );
+        }
         Ok(())
     }
 

@@ -153,7 +153,7 @@ impl Run<'_> {
     }
 
     /// Index of the oldest entry that is here.
-    fn minimum(&self) -> u64 {
+    pub fn minimum(&self) -> u64 {
         self.kept.as_ref().map_or(0, |kept| kept.frontier.size())
     }
 }

@@ -272,7 +272,7 @@ pub fn verify_generation(
     run.check_heads(given);
     run.look_for_stamps(given);
     run.check_pruned();
-    run.check_beside(trail.parent().unwrap_or(Path::new(".")), progress)?;
+    run.check_beside(trail.parent().unwrap_or(Path::new(".")), number)?;
     let mut outcome = run.outcome();
     outcome.judge(given);
     Ok(outcome)
