@@ -13,7 +13,7 @@
 //! left out, and the bench says so.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-use crmwarden::model::{Key, Time};
+use crmwarden::model::Time;
 use crmwarden::trail::disk::{Disk, RealDisk};
 use crmwarden::trail::entry::Bodies;
 use crmwarden::trail::recover::{Opened, open};
@@ -26,7 +26,6 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use zeroize::Zeroizing;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -110,13 +109,27 @@ fn appends() {
 fn erasable(size: u64, rate: f64) {
     let dir = tempfile::tempdir().unwrap();
     let mut opened = opened(dir.path());
-    let mut store = detail_store(dir.path());
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let generation = opened.trail.folder().to_owned();
+    let folder = detail::folder(&dir.path().join("state"), 1);
+    let (mut store, _) = detail::Store::open(&disk, folder, &generation, opened.trail.next_index()).unwrap();
+    let mut lines = Vec::new();
     let began = Instant::now();
     let mut groups = 0;
     while began.elapsed() < SPAN {
         opened.trail.make_room(NOW).unwrap();
         let first = opened.trail.next_index();
-        store(&opened, first, size);
+        lines.clear();
+        for index in first..first + size {
+            let mut tails = Vec::new();
+            for (path, value) in [("actor.id", "0055j000000u123"), ("client.ip", "198.51.100.77")] {
+                let salt = [7; 32];
+                std::hint::black_box(detail::commitment(path, &salt, value));
+                detail::write_tail(&mut tails, path, &salt, value);
+            }
+            detail::write_lines(&mut lines, index, &tails);
+        }
+        store.append(opened.trail.segment_first(), &lines).unwrap();
         opened.trail.commit(&group(groups * size, size), &Cursors::new(), NOW).unwrap();
         groups += 1;
     }

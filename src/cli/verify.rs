@@ -122,6 +122,29 @@ fn anchored(outcome: &Outcome) -> String {
     text
 }
 
+/// Older generations.
+fn before(outcome: &Outcome) -> String {
+    let mut text = String::new();
+    for older in &outcome.generations {
+        let verdicts: Vec<&str> = older.verdicts.iter().map(|verdict| verdict.as_str()).collect();
+        text.push_str(&format!(
+            "  before    {}: {}, {} entries, {}\n",
+            older.origin,
+            verdicts.join(", "),
+            older.size,
+            older.trust
+        ));
+        for damage in &older.damage {
+            let known = if damage.acknowledged { " (acknowledged)" } else { "" };
+            text.push_str(&format!(
+                "            damage: entries {} to {}: {}{known}\n",
+                damage.first, damage.last, damage.why
+            ));
+        }
+    }
+    text
+}
+
 /// The result in words, 80 columns.
 fn words(dir: &Path, outcome: &Outcome) -> String {
     let verdicts: Vec<&str> = outcome.verdicts.iter().map(|verdict| verdict.as_str()).collect();
@@ -173,23 +196,7 @@ fn words(dir: &Path, outcome: &Outcome) -> String {
             erased.first, erased.last, erased.by
         ));
     }
-    for older in &outcome.generations {
-        let verdicts: Vec<&str> = older.verdicts.iter().map(|verdict| verdict.as_str()).collect();
-        text.push_str(&format!(
-            "  before    {}: {}, {} entries, {}\n",
-            older.origin,
-            verdicts.join(", "),
-            older.size,
-            older.trust
-        ));
-        for damage in &older.damage {
-            let known = if damage.acknowledged { " (acknowledged)" } else { "" };
-            text.push_str(&format!(
-                "            damage: entries {} to {}: {}{known}\n",
-                damage.first, damage.last, damage.why
-            ));
-        }
-    }
+    text.push_str(&before(outcome));
     if outcome.verdict == Verdict::Torn {
         text.push_str("  next      an unfinished tail: start the daemon, it recovers and says so\n");
     }

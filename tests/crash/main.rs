@@ -98,6 +98,8 @@ struct Run {
     disk: Arc<dyn Disk>,
     dice: Dice,
     model: Model,
+    /// What a check in the middle of a life found.
+    broken: Option<String>,
 }
 
 impl Run {
@@ -106,7 +108,14 @@ impl Run {
         let sim = Sim::new();
         sim.lie(lie);
         let disk: Arc<dyn Disk> = Arc::new(sim.clone());
-        Run { mix, sim, disk, dice: Dice::new(seed), model: Model { now: 1_790_000_000, ..Model::default() } }
+        Run {
+            mix,
+            sim,
+            disk,
+            dice: Dice::new(seed),
+            broken: None,
+            model: Model { now: 1_790_000_000, ..Model::default() },
+        }
     }
 
     fn now(&mut self) -> Time {
@@ -144,8 +153,11 @@ impl Run {
         for _ in 0..3 {
             let fault = [Fault::Dies, Fault::Dies, Fault::Io, Fault::Full, Fault::Short];
             let fault = fault[self.dice.below(5) as usize];
-            let after = self.dice.below(160);
-            self.sim.fault(after, fault);
+            // Some lives end by power loss only: nothing fails before.
+            if !self.dice.one_in(3) {
+                let after = self.dice.below(160);
+                self.sim.fault(after, fault);
+            }
             if let Ok(mut opened) = self.open() {
                 for _ in 0..self.dice.below(24) + 4 {
                     if self.operation(&mut opened).is_err() {
@@ -157,7 +169,7 @@ impl Run {
             self.end()?;
             self.recover()?;
         }
-        Ok(())
+        self.broken.take().map_or(Ok(()), Err)
     }
 
     /// After an error of the disk nothing more is written, whatever is asked.
@@ -298,9 +310,19 @@ impl Run {
     }
 
     fn operation(&mut self, opened: &mut Opened) -> Result<(), TrailError> {
+        let op = self.mix[self.dice.below(self.mix.len() as u64) as usize];
+        if matches!(op, Op::Prune) && self.sim.fired() {
+            // What is pruned must be known to the model, also where it came in this life.
+            let now = self.now();
+            opened.trail.checkpoint(now)?;
+            self.model.heads.push(oracle::head(opened.trail.signed_note()));
+            self.model.acknowledged = self.model.groups.len();
+            if let Err(why) = self.check(opened) {
+                self.broken.get_or_insert(why);
+            }
+        }
         let trail = &mut opened.trail;
-        let mix = self.mix;
-        match mix[self.dice.below(mix.len() as u64) as usize] {
+        match op {
             Op::Commit => {
                 // A large group now and then fills subtrees of the tile files' next level.
                 let size = if self.dice.one_in(if self.mix.len() < 12 { 3 } else { 12 }) {

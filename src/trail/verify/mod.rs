@@ -15,6 +15,7 @@
 mod anchors;
 mod beside;
 mod heads;
+mod start;
 mod walk;
 
 use super::disk::{Disk, RealDisk};
