@@ -16,10 +16,12 @@ Prints one line. Exit 0: everything holds; 1: something does not (the first is n
 """
 import base64, collections, concurrent.futures, hashlib, json, pathlib, re, shutil, subprocess, sys, tempfile
 
-HEAD = re.compile(rb'\{"i":(0|[1-9]\d*),"prev":"([0-9a-f]{64})","t":"(\d{4}(?:-\d\d){2}T\d\d(?::\d\d){2}\.\d{6}Z)","kind":"([a-z_.]+)"[,}]')
+TIME = rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"
+HEAD = re.compile(rb'\{"i":(0|[1-9]\d*),"prev":"([0-9a-f]{64})","t":"(%s)","kind":"([a-z_.]+)"[,}]' % TIME)
 COMMIT = re.compile(rb'(.*"kind":"commit","root":"([0-9a-f]{64})".*),"sig":"([A-Za-z0-9+/]{86}==)"\}', re.S)
 NOTE = re.compile("(([^\n]+)\n([1-9][0-9]*)\n([A-Za-z0-9+/]{43}=)\n)\n((?:\u2014 [^ \n]+ [A-Za-z0-9+/=]+\n)+)")
-Key, Head = collections.namedtuple("Key", "name id raw"), collections.namedtuple("Head", "name text size root signatures")
+Key = collections.namedtuple("Key", "name id raw")
+Head = collections.namedtuple("Head", "name text size root signatures")
 
 
 def require(condition, what):
@@ -37,7 +39,8 @@ def unbase64(text):
 def read_key(name, vkey):
     data = unbase64(vkey.split("+", 2)[2])
     key = Key(name, sha256(name.encode(), b"\n", data)[:4], data[1:])
-    require(len(data) == 33 and data[0] == 1 and vkey.startswith(f"{name}+{key.id.hex()}+"), f"{vkey} is no key of {name}")
+    good = len(data) == 33 and data[0] == 1 and vkey.startswith(f"{name}+{key.id.hex()}+")
+    require(good, f"{vkey} is no key of {name}")
     return key
 
 def read_head(path, origin):
@@ -64,18 +67,24 @@ def lines(path):
 
 
 class Trail:
-    """What was read so far: the tree's right edge as full subtrees (leaves, hash), the epoch, where the last group closed."""
-    size, closed, prev, newest = 0, 0, bytes(32), b""
-    epoch, next, commits, by = 0, None, 0, None
+    """What was read so far. `edge`: the tree's full subtrees as (leaves, hash), the largest first; `closed`: where the
+    last group ended; `by`: the key that signed its commit; `key`: the one for the next; `next`: one that was announced."""
+    size, closed, commits, prev, newest = 0, 0, 0, bytes(32), b""
+    epoch, next, by = 0, None, None
 
     def __init__(self, trust, state, known):
-        self.origin, self.entry0, self.edge, self.asked = trust["origin"], trust["entry0"], [], collections.deque()
-        self.log, self.key = read_key(self.origin, trust["log"]), read_key(f"{self.origin}/epoch0", trust["epoch0"])
-        self.folder, self.pool = state / "trail" / self.origin.rpartition("/")[2], concurrent.futures.ThreadPoolExecutor()
+        self.origin, self.entry0, self.edge = trust["origin"], trust["entry0"], []
+        self.log = read_key(self.origin, trust["log"])
+        self.key = read_key(f"{self.origin}/epoch0", trust["epoch0"])
+        self.folder = state / "trail" / self.origin.rpartition("/")[2]
         self.heads = [read_head(path, self.origin) for path in [self.folder / "checkpoint", *known]]
         self.waiting = sorted(self.heads, key=lambda head: head.size)
+        self.pool, self.asked = concurrent.futures.ThreadPoolExecutor(), collections.deque()
 
-    def ask(self, what, key, message, signature):  # openssl runs on all cores; what was asked first is answered for first
+    def need(self, condition, what):
+        require(condition, f"entry {self.size}: {what}")
+
+    def ask(self, what, key, message, signature):  # openssl on all cores; what was asked first is answered first
         self.asked.append((what, self.pool.submit(holds, key, message, signature)))
         self.answers(64)
 
@@ -94,14 +103,14 @@ class Trail:
         require(self.closed == self.size, f"{head.name} ends within a group, at entry {self.size}")
         require(self.root() == head.root, f"{head.name}: its root is not that of the first {head.size} entries")
         for key in self.log, self.by:
-            mine = [signature[4:] for name, signature in head.signatures if (name, signature[:4]) == (key.name, key.id)]
+            mine = [data[4:] for name, data in head.signatures if (name, data[:4]) == (key.name, key.id)]
             require(mine, f"{head.name} is not signed by {key.name}")
             for signature in mine:
                 self.ask(f"{head.name}: the signature of {key.name}", key, head.text, signature)
 
     def new_epoch(self, line):
         entry = json.loads(line)
-        require(self.next is None and entry["epoch"] == self.epoch + 1, f"entry {entry['i']}: not the next epoch")
+        self.need(self.next is None and entry["epoch"] == self.epoch + 1, "not the next epoch")
         self.next = read_key(f"{self.origin}/epoch{entry['epoch']}", entry["key"])
         message = f"crmwarden/key.epoch/v1\n{self.origin}\n{entry['i']}\n{entry['key']}\n".encode()
         self.ask(f"entry {entry['i']}: the signature of a new epoch", self.key, message, unbase64(entry["sig"]))
@@ -113,23 +122,27 @@ class Trail:
 
     def commit(self, line):
         parts = COMMIT.fullmatch(line)
-        require(parts and bytes.fromhex(parts[2].decode()) == self.root(), f"entry {self.size}: its root is not that of the entries before it")
+        self.need(parts, "a commit without root or signature")
+        self.need(parts[2].decode() == self.root().hex(), "its root is not that of the entries before it")
         message = b"crmwarden/commit/v1\n" + self.origin.encode() + b"\n" + parts[1]
         self.ask(f"entry {self.size}: the signature of a commit", self.key, message, unbase64(parts[3].decode()))
         self.commits += 1
 
     def line(self, line):
-        index, head = self.size, HEAD.match(line)
-        require(head and line.endswith(b"\n") and len(line) <= 61441 and int(head[1]) == index, f"entry {index}: not an entry of this index")
-        require(self.prev in (None, bytes.fromhex(head[2].decode())), f"entry {index}: does not follow entry {index - 1}; one of the two was changed")
-        require(head[3] >= self.newest, f"entry {index}: older than entry {index - 1}")
-        require(isinstance(json.loads(line), dict), f"entry {index}: no JSON object")
-        self.prev, self.newest, node = sha256(b"\0", line[:-1]), head[3], (1, sha256(b"\0", line[:-1]))
-        require(index > 0 or self.prev.hex() == self.entry0, "entry 0: not the one that the trust file names")
+        head = HEAD.match(line)
+        self.need(head and line.endswith(b"\n") and len(line) <= 61441, "its line is no entry")
+        self.need(int(head[1]) == self.size, f"it says that it is entry {int(head[1])}")
+        follows = self.prev in (None, bytes.fromhex(head[2].decode()))
+        self.need(follows, f"it does not follow entry {self.size - 1}; one of the two was changed")
+        self.need(head[3] >= self.newest, f"it is older than entry {self.size - 1}")
+        self.need(isinstance(json.loads(line), dict), "its line is no JSON object")
+        leaf = sha256(b"\0", line[:-1])
+        self.need(self.size > 0 or leaf.hex() == self.entry0, "not the one that the trust file names")
         if head[4] == b"commit":
             self.commit(line[:-1])
         if head[4] == b"key.epoch":
             self.new_epoch(line)
+        self.prev, self.newest, node = leaf, head[3], (1, leaf)
         while self.edge and self.edge[-1][0] == node[0]:
             node = (2 * node[0], sha256(b"\1", self.edge.pop()[1], node[1]))
         self.edge.append(node)
@@ -139,22 +152,26 @@ class Trail:
         while self.waiting and self.waiting[0].size == self.size:
             self.head(self.waiting.pop(0))
 
-    def pruned(self, first, files):  # the edge as the prune entry gives it; it must lead to the roots that were signed later
+    def pruned(self, first, files):  # the edge is the prune entry's; it must lead to the roots that were signed later
         entries = (json.loads(line) for path in files for line in lines(path) if b'"kind":"prune"' in line)
         entry = next((entry for entry in entries if entry["kind"] == "prune" and entry["to"] == first), None)
         require(entry, f"entries 0 to {first - 1} are missing, and no prune entry says so")
-        genesis, *epochs = (self.folder / "pruned.jsonl").read_bytes().splitlines()
+        _, genesis, *epochs = (self.folder / "pruned.jsonl").read_bytes().splitlines()
         require(sha256(b"\0", genesis).hex() == self.entry0, "entry 0: not the one that the trust file names")
         for line in epochs:
             self.new_epoch(line)
             self.close()
         widths = [1 << bit for bit in reversed(range(64)) if first >> bit & 1]
-        self.edge, self.size, self.closed, self.prev = list(zip(widths, map(bytes.fromhex, entry["frontier"]), strict=True)), first, first, None
+        self.edge = list(zip(widths, map(bytes.fromhex, entry["frontier"]), strict=True))
+        self.size, self.closed, self.prev = first, first, None
         require(self.root().hex() == entry["root"], f"entry {entry['i']}: its frontier does not give its root")
 
     def verify(self):
-        files = sorted(path for path in (self.folder / "segments").iterdir() if path.suffix != ".zst" or not path.with_suffix("").exists())
-        require(files and all(re.fullmatch(r"\d{20}\.jsonl(\.zst)?", path.name) for path in files), "not a folder of segments")
+        files = sorted(path for path in (self.folder / "segments").iterdir() if path.suffix != ".tmp")
+        for path in files:
+            require(re.fullmatch(r"\d{20}\.jsonl(\.zst)?", path.name), f"{path.name} is no segment")
+        files = [path for path in files if path.suffix == ".jsonl" or path.with_suffix("") not in files]
+        require(files, "there are no segments")
         if int(files[0].name[:20]):
             self.pruned(int(files[0].name[:20]), files)
         for path in files:
@@ -164,8 +181,9 @@ class Trail:
         signed, newest = self.heads[0].size, max(head.size for head in self.heads)
         require(self.size >= newest <= signed, f"rolled back: {self.size} entries, {signed} signed, {newest} known")
         require(not self.waiting, "a head lies before the first entry that was not pruned")
-        require(self.closed == self.size, f"entry {self.closed}: begins a group that no commit closes, an unfinished write")
-        return f"ok: {self.size} entries, {signed} signed, {self.commits} commits, epochs 0 to {self.epoch}, root {self.root().hex()}"
+        require(self.closed == self.size, f"entry {self.closed}: it begins a group that no commit closes, an unfinished write")
+        said = f"{self.size} entries, {signed} signed, {self.commits} commits, epochs 0 to {self.epoch}"
+        return f"ok: {said}, root {self.root().hex()}"
 
 
 def main(trust, state, *known):
@@ -181,7 +199,7 @@ def main(trust, state, *known):
         trail = Trail(words, pathlib.Path(state), map(pathlib.Path, known))
         said = trail.verify()
         trail.answers()
-    except (ValueError, KeyError, TypeError, IndexError, OSError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, OSError, RecursionError) as error:
         try:
             trail and trail.answers()  # a signature asked for earlier is an earlier fault
         except ValueError as earlier:

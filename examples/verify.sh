@@ -230,6 +230,7 @@ lines() {
 count=0 broken= files=0 commits=
 for path in "$folder"/segments/*; do
     name=${path##*/}
+    [ "$name" = "${name%.tmp}" ] || continue # a compression that was interrupted
     stem=${name%.zst}
     first=${stem%.jsonl}
     case $stem in

@@ -121,12 +121,14 @@ fn verify_tiles(folder: &Path, older: &[&str]) -> Answer {
 
 /// The programs that are there. Each is asked about a folder with `trust.txt` and `state`.
 struct Programs {
-    list: Vec<(&'static str, fn(&Path) -> Answer)>,
+    list: Vec<(&'static str, Ask)>,
 }
+
+type Ask = fn(&Path) -> Answer;
 
 impl Programs {
     fn all() -> Programs {
-        let mut list: Vec<(&'static str, fn(&Path) -> Answer)> = Vec::new();
+        let mut list: Vec<(&'static str, Ask)> = Vec::new();
         if common::have(SHELL) {
             list.push(("verify.sh", |folder| verify_sh(folder, &[])));
         }

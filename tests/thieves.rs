@@ -77,7 +77,7 @@ impl Home {
     }
 
     fn verify(&self, trust: Option<Trust>, head: Option<&str>) -> Outcome {
-        let given = Given { trust, known_head: head.map(str::to_owned), strict: false };
+        let given = Given { trust, known_head: head.map(str::to_owned), ..Given::default() };
         verify(&paths(&self.dir).state, &given, &mut |_| ()).unwrap()
     }
 
@@ -236,7 +236,7 @@ fn a_trail_replaced_from_entry_0_on_is_seen_by_who_pinned_it() {
 fn strict_wants_pinned_and_anchored() {
     let home = Home::new();
     let strict = |trust: Option<Trust>, head: Option<&String>| {
-        let given = Given { trust, known_head: head.cloned(), strict: true };
+        let given = Given { trust, known_head: head.cloned(), strict: true, ..Given::default() };
         verify(&paths(&home.dir).state, &given, &mut |_| ()).unwrap().exit
     };
     assert_eq!(strict(None, None), 25);

@@ -1,12 +1,14 @@
 //! `trail`: proofs that others can check, and the life of the trail itself.
 
 use super::{Cli, masked, print};
+use crate::clock;
 use crate::config::Config;
 use crate::error::Failure;
+use crate::inspect::dlp;
 use crate::model::Hash;
 use crate::trail::disk::{Disk, RealDisk, read_small, replace};
 use crate::trail::entry::Entry;
-use crate::trail::generation;
+use crate::trail::generation::{self, Ask};
 use crate::trail::note::{Checkpoint, NOTE_MAX, Note, Verifier, open};
 use crate::trail::publish::{Continued, Log, PublishError, log_key};
 use crate::trail::tlog_policy::{Judgement, of_trust_file};
@@ -14,7 +16,7 @@ use crate::trail::tlog_proof::{FILE_MAX, TlogProof, TlogProofError};
 use crate::trail::tree::leaf_hash;
 use crate::trail::trust::Trust;
 use crate::trail::verify::trail_folder;
-use crate::trail::{TrailError, entry::LINE_MAX};
+use crate::trail::{Paths, TrailError, entry::LINE_MAX, pack, recover};
 use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,6 +33,24 @@ pub enum Trail {
     VerifyProof(VerifyProof),
     /// Prove that a later checkpoint continues an earlier one
     Consistency(Consistency),
+    /// Go on under a new origin: after a backup was restored, or where damage is accepted
+    NewGeneration(NewGeneration),
+    /// Compress sealed segments now; the daemon does it once a day
+    Compress,
+}
+
+/// Arguments of `trail new-generation`.
+#[derive(Args)]
+pub struct NewGeneration {
+    /// Why: it stands in entry 0 of the new generation
+    #[arg(long)]
+    reason: String,
+    /// Who decides
+    #[arg(long)]
+    operator: String,
+    /// The damage that `verify` lists is known and accepted; it stays damage
+    #[arg(long)]
+    acknowledge_damage: bool,
 }
 
 /// Which trail is meant.
@@ -95,8 +115,72 @@ impl Trail {
             Trail::Proof(proof) => proof.main(cli),
             Trail::VerifyProof(verify) => verify.main(cli),
             Trail::Consistency(consistency) => consistency.main(cli),
+            Trail::NewGeneration(ask) => ask.main(cli),
+            Trail::Compress => compress(cli),
         }
     }
+}
+
+/// Folders, and the seam, of the configured deployment.
+fn deployment(cli: &Cli) -> Result<(Config, Paths, Arc<dyn Disk>), Failure> {
+    let config = Config::find(cli.config.as_deref())?;
+    let paths = Paths { state: config.state.clone(), keys: config.keys.clone() };
+    Ok((config, paths, Arc::new(RealDisk)))
+}
+
+impl NewGeneration {
+    fn main(&self, cli: &Cli) -> Result<u8, Failure> {
+        let (config, paths, disk) = deployment(cli)?;
+        let ask = Ask {
+            reason: self.reason.clone(),
+            operator: self.operator.clone(),
+            acknowledge_damage: self.acknowledge_damage,
+        };
+        let made = generation::make(&disk, &paths, &config.deployment, &ask, dlp::mask, clock::now())?;
+        let previous = &made.previous;
+        let text = match cli.json {
+            true => format!(
+                "{}\n",
+                serde_json::json!({
+                    "generation": made.generation,
+                    "continues": { "origin": previous.origin, "size": previous.size, "root": previous.root },
+                    "damaged": previous.damaged,
+                })
+            ),
+            false => format!(
+                "Generation {} continues {} at {} verified entries ({} damaged ranges are named in it).\n\
+                 Records read after that head are read again and may stand in both.\n\
+                 Incidents and alerts of the old generation stay there and are not carried on.\n\
+                 Give auditors the new trust file: crmwarden keys export --format trust\n",
+                made.generation,
+                previous.origin,
+                previous.size,
+                previous.damaged.len()
+            ),
+        };
+        print(&masked(&text)).map(|()| 0)
+    }
+}
+
+/// Compresses on a trail that no daemon writes.
+fn compress(cli: &Cli) -> Result<u8, Failure> {
+    let (config, paths, disk) = deployment(cli)?;
+    if generation::newest(&*disk, &paths)?.is_none() {
+        return Err(Failure::Runtime(format!("there is no trail in {}", config.state.display())));
+    }
+    let opened = recover::open(&disk, &paths, &config.deployment, clock::now())?;
+    let packed = pack::pack(&*disk, opened.trail.folder(), &opened.trail.housekeeping())?;
+    let text = match cli.json {
+        true => format!(
+            "{}\n",
+            serde_json::json!({ "segments": packed.segments, "before": packed.before, "after": packed.after })
+        ),
+        false => format!(
+            "{} segments compressed, {} bytes became {}\n",
+            packed.segments, packed.before, packed.after
+        ),
+    };
+    print(&text).map(|()| 0)
 }
 
 impl Which {

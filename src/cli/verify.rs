@@ -4,9 +4,12 @@ use super::{Cli, print};
 use crate::error::Failure;
 use crate::trail::disk;
 use crate::trail::note::NOTE_MAX;
+use crate::trail::timestamp::Authorities;
+use crate::trail::tlog_policy::of_trust_file;
 use crate::trail::trust::Trust;
-use crate::trail::verify::{Given, Outcome, Verdict, verify};
+use crate::trail::verify::{Anchor, Given, Outcome, Verdict, verify};
 use clap::Args;
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
@@ -33,17 +36,14 @@ impl Verify {
         if dirs.is_empty() {
             dirs.push(crate::config::Config::find(cli.config.as_deref())?.state);
         }
-        let trust = match &self.trust {
-            None => None,
-            Some(path) => Some(
-                Trust::parse(&text(path)?)
-                    .map_err(|why| Failure::Usage(format!("{}: {why}", path.display())))?,
-            ),
+        let mut given = match &self.trust {
+            None => Given::default(),
+            Some(path) => trusted(path)?,
         };
-        let known_head = self.known_head.as_deref().map(text).transpose()?;
         // A line that a log kept will do as well.
-        let known_head = known_head.map(|head| crate::anchor::line::note_of(&head).unwrap_or(head));
-        let given = Given { trust, known_head, strict: self.strict };
+        let known_head = self.known_head.as_deref().map(text).transpose()?;
+        given.known_head = known_head.map(|head| crate::anchor::line::note_of(&head).unwrap_or(head));
+        given.strict = self.strict;
         let mut worst: Option<(Verdict, u8)> = None;
         for dir in &dirs {
             if !dir.is_dir() {
@@ -61,6 +61,27 @@ impl Verify {
     }
 }
 
+/// Everything that a trust file says: keys, whose cosignatures and whose time stamps count.
+fn trusted(path: &Path) -> Result<Given, Failure> {
+    let wrong = |why: String| Failure::Usage(format!("{}: {why}", path.display()));
+    let content = text(path)?;
+    let authorities = match Trust::authority(&content) {
+        None => None,
+        Some(name) => {
+            let file = path.parent().unwrap_or(Path::new(".")).join(name);
+            let pem = text(&file)?;
+            let read = Authorities::parse(pem.as_bytes());
+            Some(read.map_err(|why| Failure::Usage(format!("{}: {why}", file.display())))?)
+        }
+    };
+    Ok(Given {
+        trust: Some(Trust::parse(&content).map_err(wrong)?),
+        policy: Some(of_trust_file(&content).map_err(|error| wrong(error.to_string()))?),
+        authorities,
+        ..Given::default()
+    })
+}
+
 fn text(path: &Path) -> Result<String, Failure> {
     let fault = |what: String| Failure::Runtime(format!("{}: {what}", path.display()));
     let bytes = disk::read_small(path, NOTE_MAX as u64).map_err(|error| fault(error.to_string()))?;
@@ -72,6 +93,33 @@ fn progress(entries: u64) {
     if entries.is_multiple_of(1_048_576) && entries > 0 && std::io::stderr().is_terminal() {
         eprintln!("{entries} entries read");
     }
+}
+
+/// Up to where something off this host vouches for the trail, and what.
+fn anchored(outcome: &Outcome) -> String {
+    let oldest = outcome.oldest_unanchored.map_or_else(String::new, |time| {
+        format!("; the oldest\n            entry that nothing vouches for is of {time}")
+    });
+    if outcome.anchored_to == 0 {
+        return match oldest.is_empty() {
+            true => "  anchored  no entries\n".to_owned(),
+            false => format!("  anchored  no: nothing off this host vouches for it{oldest}\n"),
+        };
+    }
+    let mut text = format!("  anchored  {} of {} entries{oldest}\n", outcome.anchored_to, outcome.size);
+    let mut newest: BTreeMap<(&str, &str), &Anchor> = BTreeMap::new();
+    for anchor in &outcome.anchors {
+        let known = newest.entry((anchor.kind, &anchor.name)).or_insert(anchor);
+        if known.size < anchor.size {
+            *known = anchor;
+        }
+    }
+    for anchor in newest.values() {
+        let time = anchor.time.map_or_else(String::new, |time| format!(", {time}"));
+        let kind = anchor.kind.replace('_', " ");
+        text.push_str(&format!("            {kind} {}: {} entries{time}\n", anchor.name, anchor.size));
+    }
+    text
 }
 
 /// The result in words, 80 columns.
@@ -93,12 +141,7 @@ fn words(dir: &Path, outcome: &Outcome) -> String {
              trail replaced them too; get the trust file from a second channel\n"
         }
     });
-    text.push_str(&match &outcome.oldest_unanchored {
-        Some(time) => format!(
-            "  anchored  no: nothing off this host vouches for it; the oldest unanchored\n            entry is of {time}\n"
-        ),
-        None => "  anchored  no entries\n".to_owned(),
-    });
+    text.push_str(&anchored(outcome));
     if !outcome.recoveries.is_empty() {
         let listed: Vec<String> = outcome.recoveries.iter().take(8).map(u64::to_string).collect();
         let more = if outcome.recoveries.len() > 8 { ", …" } else { "" };
@@ -122,6 +165,30 @@ fn words(dir: &Path, outcome: &Outcome) -> String {
     }
     for note in &outcome.notes {
         text.push_str(&format!("  note      {note}\n"));
+    }
+    for erased in &outcome.erased {
+        let what = if erased.what == "prune" { "entries" } else { "details of entries" };
+        text.push_str(&format!(
+            "  erased    {what} {} to {} by entry {}\n",
+            erased.first, erased.last, erased.by
+        ));
+    }
+    for older in &outcome.generations {
+        let verdicts: Vec<&str> = older.verdicts.iter().map(|verdict| verdict.as_str()).collect();
+        text.push_str(&format!(
+            "  before    {}: {}, {} entries, {}\n",
+            older.origin,
+            verdicts.join(", "),
+            older.size,
+            older.trust
+        ));
+        for damage in &older.damage {
+            let known = if damage.acknowledged { " (acknowledged)" } else { "" };
+            text.push_str(&format!(
+                "            damage: entries {} to {}: {}{known}\n",
+                damage.first, damage.last, damage.why
+            ));
+        }
     }
     if outcome.verdict == Verdict::Torn {
         text.push_str("  next      an unfinished tail: start the daemon, it recovers and says so\n");

@@ -7,6 +7,7 @@
 //! epoch0 <vkey>
 //! entry0 <leaf hash of entry 0, 64 hex>
 //! report <ssh-ed25519 line>
+//! tsa <path of a CA in PEM, relative to this file>      optional: whose time stamps count
 //!
 //! <C2SP tlog-policy lines>
 //! ```
@@ -44,6 +45,12 @@ impl Trust {
             self.report,
             self.log.vkey()
         )
+    }
+
+    /// The path that a trust file names for the authority of time stamps, as it stands there.
+    pub fn authority(text: &str) -> Option<&str> {
+        let lines = text.lines().take_while(|line| !line.is_empty());
+        lines.filter_map(|line| line.strip_prefix("tsa ")).map(str::trim).next()
     }
 
     /// Reads a trust file; the error says what is missing or wrong.

@@ -5,7 +5,7 @@ use super::writer::{ORIGIN, Writer, epoch_key, hex, log_key};
 use super::{CHECKPOINT, PYTHON, Programs, SHELL, common, each_on_a_copy, verify_py, verify_sh};
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Three epochs over three segments.
 fn three_epochs() -> Writer {
@@ -203,6 +203,15 @@ fn sealed_segments_are_read() {
     programs.refuse("a file that is no segment", folder.path());
 }
 
+/// Processor time that waited-for children of this test have used. (Of all threads: an upper bound.)
+fn processor_seconds() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+    let ticks = |field: usize| fields[field].parse::<f64>().unwrap();
+    // cutime and cstime of proc(5), fields 16 and 17; the first two stand before the bracket. 100 ticks a second.
+    (ticks(13) + ticks(14)) / 100.0
+}
+
 #[test]
 fn a_thousand_entries_take_the_shell_less_than_a_minute() {
     let mut trail = Writer::new();
@@ -216,11 +225,13 @@ fn a_thousand_entries_take_the_shell_less_than_a_minute() {
     assert_eq!(trail.lines.len(), 1000);
     let folder = stored(&trail);
     if common::have(SHELL) {
-        let start = Instant::now();
+        let (start, used) = (Instant::now(), processor_seconds());
         let (exit, said) = verify_sh(folder.path(), &[]);
         assert_eq!(exit, 0, "{said}");
-        eprintln!("verify.sh, 1,000 entries: {:.1?}\n{said}", start.elapsed());
-        assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
+        let (took, used) = (start.elapsed(), processor_seconds() - used);
+        eprintln!("verify.sh, 1,000 entries: {took:.1?}, {used:.1} s of the processor\n{said}");
+        // What it took by the clock is of this machine's other work too.
+        assert!(used < 60.0, "{used}");
     }
     trail.group(0);
     trail.store(folder.path());

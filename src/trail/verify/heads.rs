@@ -83,17 +83,24 @@ impl Run<'_> {
     }
 
     /// Every signed head must be at or below what is here, with the root and the epoch key that are here.
-    pub fn check_heads(&mut self, _given: &Given) {
+    pub fn check_heads(&mut self, given: &Given) {
         let have = self.chain.frontier.size();
         for (size, heads) in std::mem::take(&mut self.heads) {
             let here = self.roots.get(&size).cloned();
             for head in heads {
-                self.check_head(size, have, &head, here.as_ref());
+                self.check_head(size, have, &head, here.as_ref(), given);
             }
         }
     }
 
-    fn check_head(&mut self, size: u64, have: u64, head: &Head, here: Option<&(Hash, Option<Verifier>)>) {
+    fn check_head(
+        &mut self,
+        size: u64,
+        have: u64,
+        head: &Head,
+        here: Option<&(Hash, Option<Verifier>)>,
+        given: &Given,
+    ) {
         let file = &head.file;
         if size > have {
             self.say(Verdict::RolledBack);
@@ -112,13 +119,13 @@ impl Run<'_> {
         }
         let epoch_signed = signer.as_ref().map(|signer| Checkpoint::open(&head.note, &[signer]));
         match epoch_signed {
-            Some(Ok(_)) if head.source == Source::Known => self.anchors.push(Anchor {
-                kind: "known_head",
-                name: "the head that was given".into(),
-                size,
-                time: None,
-            }),
-            Some(Ok(_)) => {}
+            Some(Ok(_)) => {
+                if head.source == Source::Known {
+                    let name = "the head that was given".to_owned();
+                    self.anchors.push(Anchor { kind: "known_head", name, size, time: None });
+                }
+                self.look_for_witnesses(file, &head.note, size, given);
+            }
             // The newest pruned entry was a commit that is not here; its own prune entry vouches for it.
             None if size == self.minimum() => {}
             None if !self.damage.is_empty() => {}

@@ -12,11 +12,14 @@
 //! | anchored | something off this host vouches for it: a known head, witnesses, a time stamp |
 //! | verified | the newest size up to which everything holds |
 
+mod anchors;
 mod beside;
 mod heads;
 mod walk;
 
 use super::disk::{Disk, RealDisk};
+use super::timestamp::Authorities;
+use super::tlog_policy::Policy;
 use super::trust::Trust;
 use super::{TrailError, generation};
 use crate::model::Time;
@@ -200,6 +203,10 @@ pub struct Given {
     pub trust: Option<Trust>,
     /// A checkpoint that somebody kept: its note.
     pub known_head: Option<String>,
+    /// Which witnesses count: the policy of the trust file.
+    pub policy: Option<Policy>,
+    /// Whose time stamps count.
+    pub authorities: Option<Authorities>,
     /// `recovered`, `erased`, unpinned and unanchored are not good enough.
     pub strict: bool,
 }
@@ -263,6 +270,7 @@ pub fn verify_generation(
     run.read_checkpoints()?;
     run.read_segments(progress)?;
     run.check_heads(given);
+    run.look_for_stamps(given);
     run.check_pruned();
     run.check_beside(trail.parent().unwrap_or(Path::new(".")), progress)?;
     let mut outcome = run.outcome();

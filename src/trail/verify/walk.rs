@@ -44,7 +44,7 @@ pub(super) struct Run<'a> {
     pub grants: Vec<(u64, String)>,
     pub notes: Vec<String>,
     heartbeat_seconds: i64,
-    /// Times of the entries at the sizes of heads, to know the oldest that is not anchored.
+    /// Times of the first entries above heads, to know the oldest that is not anchored.
     pub times: BTreeMap<u64, Time>,
     pub first_time: Option<Time>,
     unsigned: u64,
@@ -77,7 +77,6 @@ struct Pending {
     leaf: Hash,
     file: usize,
     commit: Option<Commit>,
-    time: Option<Time>,
 }
 
 #[derive(Clone)]
@@ -385,7 +384,7 @@ impl<'a> Run<'a> {
     fn claim_unreadable(&mut self, index: u64, file: usize) {
         self.settle(None);
         self.epoch_lost = true;
-        self.chain.pending = Some(Pending { index, leaf: Hash::default(), file, commit: None, time: None });
+        self.chain.pending = Some(Pending { index, leaf: Hash::default(), file, commit: None });
         self.chain.suspect = true;
     }
 
@@ -412,7 +411,6 @@ impl<'a> Run<'a> {
         if self.heads.contains_key(&size) && !self.chain.lost {
             let signer = pending.commit.and_then(|commit| commit.signer);
             self.roots.insert(size, (self.chain.frontier.root(), signer));
-            self.times.extend(pending.time.map(|time| (size, time)));
         }
     }
 
@@ -455,8 +453,11 @@ impl<'a> Run<'a> {
             "prune" | "erase" => self.note_removal(entry),
             _ => {}
         }
-        let (index, leaf, time) = (entry.index, leaf_hash(entry.line), Some(entry.time));
-        self.chain.pending = Some(Pending { index, leaf, file, commit, time });
+        let (index, leaf) = (entry.index, leaf_hash(entry.line));
+        if self.heads.contains_key(&index) {
+            self.times.insert(index, entry.time);
+        }
+        self.chain.pending = Some(Pending { index, leaf, file, commit });
         if entry.index >= self.signed_size() {
             self.unsigned += 1;
         }
