@@ -237,7 +237,8 @@ fn a_witness_refuses_what_does_not_grow_and_remembers_after_a_kill() {
     // A flood is turned away, and the log behind it comes through later.
     let flood = move || (0..200).any(|_| post(port, b"x").status == 429);
     let floods: Vec<_> = (0..8).map(|_| std::thread::spawn(flood)).collect();
-    assert!(floods.into_iter().map(|flood| flood.join().unwrap()).fold(false, |any, one| any || one));
+    let turned_away: Vec<bool> = floods.into_iter().map(|flood| flood.join().unwrap()).collect();
+    assert!(turned_away.contains(&true));
     wait_for("room again", LONG, || add(port, &log(1), b'a', 12, 12).status == 200);
     assert_eq!(daemon.stop(), 0);
     assert!(home.log().contains("presented another history"), "{}", home.log());
@@ -252,11 +253,12 @@ fn a_witness_refuses_what_does_not_grow_and_remembers_after_a_kill() {
 // ---------------------------------------------------------------------------------------------------------
 // Nothing waits for an anchor
 
+/// Requests that are held: the body, and the connection that waits for an answer.
+type Held = Receiver<(Vec<u8>, TcpStream)>;
+
 /// A server that takes requests and holds them: each is announced with its connection, and answered by
 /// `answer` once the test lets it go.
-fn holding(
-    answer: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static,
-) -> (Server, Receiver<(Vec<u8>, TcpStream)>, Sender<()>) {
+fn holding(answer: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static) -> (Server, Held, Sender<()>) {
     let (announce, announced) = channel();
     let (go, gone) = channel::<()>();
     let (announce, gone) = (Mutex::new(announce), Mutex::new(gone));

@@ -181,8 +181,8 @@ pub struct Anchoring {
     targets: Vec<Target>,
     /// Targets that have not answered to the head offered last.
     waiting: BTreeSet<String>,
-    /// Targets whose newest attempt failed.
-    failing: BTreeSet<String>,
+    /// Targets whose newest attempt failed, and whether one since the last success contradicted the trail.
+    failing: BTreeMap<String, bool>,
     reached: BTreeMap<String, Reached>,
 }
 
@@ -195,7 +195,7 @@ impl Anchoring {
         reached: BTreeMap<String, Reached>,
     ) -> Anchoring {
         let heads = watch::Sender::new(None);
-        let (waiting, failing) = (BTreeSet::new(), BTreeSet::new());
+        let (waiting, failing) = (BTreeSet::new(), BTreeMap::new());
         Anchoring { heads, every, disk, last: None, targets, waiting, failing, reached }
     }
 
@@ -238,12 +238,14 @@ impl Anchoring {
         });
         match kept {
             Ok(time) => {
-                let again = self.failing.remove(&target);
+                let again = self.failing.remove(&target).is_some();
                 self.reached.insert(target.clone(), Reached { size: head.size, time });
                 Taken::Anchored { target, size: head.size, time, again }
             }
             Err(fault) => {
-                let first = self.failing.insert(target.clone());
+                let (before, now) = (self.failing.get(&target).copied(), fault.contradicts());
+                let first = before.is_none_or(|contradicted| now && !contradicted);
+                self.failing.insert(target.clone(), now || before == Some(true));
                 Taken::Failed { target, size: head.size, fault, first }
             }
         }
@@ -285,7 +287,7 @@ pub enum Taken {
         size: u64,
         /// Why.
         fault: Fault,
-        /// Whether this is the first failure after a success.
+        /// Whether this is the first failure after a success, or the first that contradicts the trail.
         first: bool,
     },
 }

@@ -47,17 +47,20 @@ fn the_newest_head_wins_and_not_more_often_than_configured() {
 fn an_outage_is_told_once_and_a_datagram_confirms_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let mut anchors = anchoring(vec![target("a")]);
-    let failed = |anchors: &mut Anchoring| {
-        let report = report("a", 3, Err(Fault::Timeout));
+    let failed = |anchors: &mut Anchoring, fault: Fault| {
+        let report = report("a", 3, Err(fault));
         match anchors.take(folder.path(), report, Time::EPOCH) {
             Taken::Failed { first, .. } => first,
             Taken::Anchored { .. } => panic!("a failure is no anchor"),
         }
     };
-    assert!(failed(&mut anchors) && !failed(&mut anchors));
+    assert!(failed(&mut anchors, Fault::Timeout) && !failed(&mut anchors, Fault::Unreachable));
+    // That the trail was rolled back is told, whatever failed before.
+    assert!(failed(&mut anchors, Fault::Ahead(9)));
+    assert!(!failed(&mut anchors, Fault::Timeout) && !failed(&mut anchors, Fault::Contradicts));
     let taken = anchors.take(folder.path(), report("a", 3, Ok(Proof::Sent)), Time::EPOCH);
     assert!(matches!(taken, Taken::Anchored { again: true, .. }));
     assert_eq!(anchors.confirmed(), None);
     assert_eq!(anchors.reached()["a"].size, 3);
-    assert!(failed(&mut anchors));
+    assert!(failed(&mut anchors, Fault::Contradicts));
 }

@@ -54,7 +54,12 @@ pub fn public(disk: &dyn Disk, keys: &Path, name: &str) -> Result<CosignerKey, T
 fn key(disk: &dyn Disk, folder: &Path) -> Result<SigningKey, TrailError> {
     let path = folder.join(KEY_FILE);
     let made = match disk.exists(&path) {
-        Ok(true) => return keys::read_signing(disk, &path),
+        Ok(true) => {
+            // An earlier process may have ended between the key's rename and the folder's sync. Where the
+            // folder cannot be synced it cannot be written either, and the key was put there by somebody else.
+            let _ = disk.sync_dir(folder);
+            return keys::read_signing(disk, &path);
+        }
         Ok(false) => make_key(disk, folder, &path),
         Err(error) => Err(TrailError::io("look at", &path, error)),
     };
@@ -70,7 +75,9 @@ fn key(disk: &dyn Disk, folder: &Path) -> Result<SigningKey, TrailError> {
 fn make_key(disk: &dyn Disk, folder: &Path, path: &Path) -> Result<SigningKey, TrailError> {
     let new = folder.join(format!("{KEY_FILE}.new"));
     let failed = |error| TrailError::io("write", path, error);
+    // A folder that is there may be of a process that ended before its name was durable.
     disk.make_dir(folder, 0o700).map_err(failed)?;
+    disk.sync_dir(folder.parent().unwrap_or(folder)).map_err(failed)?;
     let key = keys::make_signing(disk, &new)?;
     disk.rename(&new, path).map_err(failed)?;
     disk.sync_dir(folder).map_err(failed)?;
@@ -89,7 +96,7 @@ impl Witness {
         let mut inner = witness::Witness::new(cosigner, role.logs.iter().cloned());
         let folder = state.join("witness");
         disk.make_dir(&folder, MODES.0)
-            .and_then(|made| if made { disk.sync_dir(state) } else { Ok(()) })
+            .and_then(|_| disk.sync_dir(state))
             .map_err(|error| TrailError::io("make the folder", &folder, error))?;
         for log in &role.logs {
             let path = folder.join(origin_hash(&log.name));

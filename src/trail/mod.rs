@@ -6,7 +6,9 @@
 //! state/trail/g<n>/segments/<20-digit index of first entry>.jsonl[.zst]   entries, one a line
 //! state/trail/g<n>/tree/0 1 2 …      hash i of tile level L at offset 32·i, full subtrees of 256^L leaves
 //! state/trail/g<n>/checkpoint        newest C2SP signed note, replaced in one step
-//! state/trail/g<n>/checkpoints/<20-digit size>   older ones
+//! state/trail/g<n>/checkpoints/<20-digit size>   older ones; cosignatures of witnesses follow our two signatures
+//! state/trail/g<n>/checkpoints/<20-digit size>.stamped      the note as first written: what time stamps are over
+//! state/trail/g<n>/checkpoints/<20-digit size>.<name>.tsr   RFC 3161 response of the authority of this name
 //! state/trail/g<n>/quarantine/<offset>-<sha256>.bin   bytes cut from a torn tail
 //! state/trail/g<n>/pruned.jsonl      what pruning leaves of the entries it removed
 //! state/trail/.new/                  a generation that is being made

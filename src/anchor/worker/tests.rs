@@ -115,9 +115,11 @@ async fn answers_of_servers_that_are_none() {
     // A witness that never agrees with itself is asked so often and no more.
     assert!(matches!(answered(409, size, "0\n").await, Fault::Answer(_)));
     assert!(matches!(answered(409, "text/plain", "2\n").await, Fault::Status(409)));
-    assert_eq!(answered(500, "text/html", "<card 4111111111111111>").await, Fault::Status(500));
     assert_eq!(answered(302, "", "").await, Fault::Status(302));
-    assert_eq!(answered(200, "text/plain", "").await.to_string().contains("4111"), false);
+    for status in [200, 400, 409, 500] {
+        let fault = answered(status, "text/html", "<card 4111111111111111>").await;
+        assert!(!format!("{fault} {fault:?}").contains("4111"), "a server's words are not repeated");
+    }
 }
 
 #[tokio::test]
