@@ -222,7 +222,7 @@ impl Writer {
         if again && result.added.is_empty() && result.removed.is_empty() {
             return Ok(()); // Read again after a restart in the middle of the next one.
         }
-        self.trail.keep_grants(&digest, &result.rows_jsonl, crate::clock::now())?;
+        self.trail.keep_grants(&digest, &result.rows_jsonl, self.clock.now())?;
         self.group.bodies.push("grants", |out| {
             let mut out = Object::members(out, dlp::mask);
             out.word("source", &result.source);

@@ -408,7 +408,7 @@ fn stop_on_signals(runtime: &tokio::runtime::Runtime, writer: SyncSender<ToWrite
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        let _ = tokio::task::spawn_blocking(move || writer.send(ToWriter::Stop)).await;
+        let _ = tokio::task::spawn_blocking(move || drop(writer.send(ToWriter::Stop))).await;
     });
 }
 

@@ -598,7 +598,7 @@ impl Writer {
             return Ok(());
         }
         let next = self.trail.next_index();
-        self.trail.make_room(clock::now())?;
+        self.trail.make_room(self.clock.now())?;
         if let Some(privacy) = self.privacy.as_mut().filter(|_| self.trail.next_index() != next) {
             privacy.rolled();
         }
@@ -737,7 +737,7 @@ impl Writer {
     fn offer_head(&mut self, last: bool) {
         let read_all = self.once && self.group.done.is_some();
         let (size, note) = (self.trail.signed().size, self.trail.signed_note());
-        if self.anchors.offer(size, note, Instant::now(), last || read_all)
+        if self.anchors.offer(size, note, self.clock.mark(), last || read_all)
             && let Some(line) = anchor::line::of(note)
         {
             tracing::info!("{line}");

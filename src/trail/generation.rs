@@ -187,7 +187,7 @@ fn cursors_at(disk: &dyn Disk, folder: &Path, outcome: &Outcome) -> Result<super
     let first = super::first_epoch(disk, folder)?;
     let mut scan = Scan::start(Epochs::first(first), kept.as_ref());
     let head = Checkpoint { origin: outcome.origin.clone(), size: outcome.verified_size, root };
-    scan.to_signed(disk, &files, &head, None, &mut None, &mut |_| ())?;
+    scan.walk_to_signed(disk, &files, &head, None, &mut None, &mut |_| ())?;
     Ok(scan.cursors)
 }
 

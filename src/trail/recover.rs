@@ -215,7 +215,14 @@ impl<'a> Recovery<'a> {
             let size = scan.head.frontier.size();
             let counts = size <= self.signed.size
                 && scan
-                    .to_signed(disk, &self.files, &self.signed, Some(&cached.digest), &mut None, progress)
+                    .walk_to_signed(
+                        disk,
+                        &self.files,
+                        &self.signed,
+                        Some(&cached.digest),
+                        &mut None,
+                        progress,
+                    )
                     .unwrap_or(false);
             if let Some(tiles) =
                 counts.then(|| Tiles::resume(disk, &self.folder, size)).transpose()?.flatten()
@@ -229,7 +236,7 @@ impl<'a> Recovery<'a> {
             // Below the minimum the hashes are in the files or nowhere.
             minimum => Tiles::resume(disk, &self.folder, minimum)?,
         };
-        scan.to_signed(disk, &self.files, &self.signed, None, &mut tiles, progress)?;
+        scan.walk_to_signed(disk, &self.files, &self.signed, None, &mut tiles, progress)?;
         match &mut tiles {
             Some(tiles) if self.kept.is_none() => {
                 tiles.append(disk, &mut scan.fresh)?;

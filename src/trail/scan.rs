@@ -214,7 +214,7 @@ impl Scan {
     /// Reads on to the signed size and checks the root. Also says whether a `state_cache` entry with the
     /// digest `wanted` was met on the way. Tile hashes go to `tiles` where they are
     /// rebuilt. `progress` is told the entries read, a segment at a time.
-    pub fn to_signed(
+    pub fn walk_to_signed(
         &mut self,
         disk: &dyn Disk,
         files: &[SegmentFile],
@@ -236,7 +236,7 @@ impl Scan {
                 }
                 (self.segment, self.offset) = (file.first, 0);
             }
-            found |= self.file_to_signed(disk, file, signed, wanted, tiles)?;
+            found |= self.file_up_to_signed(disk, file, signed, wanted, tiles)?;
             progress(self.head.frontier.size());
         }
         let size = self.head.frontier.size();
@@ -255,7 +255,7 @@ impl Scan {
         Ok(found)
     }
 
-    fn file_to_signed(
+    fn file_up_to_signed(
         &mut self,
         disk: &dyn Disk,
         file: &SegmentFile,

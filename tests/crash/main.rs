@@ -550,7 +550,7 @@ fn a_full_disk_has_its_last_words_signed() {
     let error = opened.trail.commit(&group(&[1 << 40], 1), &Cursors::new(), now).unwrap_err();
     assert!(matches!(error, TrailError::DiskFull), "{error}");
     assert_eq!(opened.trail.signed().size, opened.trail.next_index(), "the last words are signed");
-    let (_, values) = oracle::check(&run.sim, &opened.trail.folder().to_owned(), &[]).unwrap();
+    let (_, values) = oracle::check(&run.sim, opened.trail.folder(), &[]).unwrap();
     let kinds: Vec<&str> = values.iter().rev().take(3).map(|value| value["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["commit", "stop", "disk_full"]);
     // While there is no space for the reserve, a start appends nothing and says so.
