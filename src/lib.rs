@@ -84,6 +84,18 @@
 //!    panic in one record becomes an event that says so.
 //! 9. **Event time drives windows.** No detector looks at a clock, so the same trail gives the same findings.
 //!
+//! # Who can check the trail, and what nobody can prove
+//!
+//! An auditor needs the segments, the newest checkpoint and a trust file that came by another way; no copy of
+//! this program. `examples/verify.sh` (shell, sed, sha256sum, openssl) checks chain, roots, commits, changes of
+//! keys and both signatures of up to 1,000 entries; `examples/verify.py` (Python's standard library and openssl)
+//! any number. `export --format tlog-tiles` gives the same log to `golang.org/x/mod/sumdb` and other C2SP tools,
+//! `trail proof` one entry in one file. `tests/foreign.rs` holds all of them against damaged trails.
+//!
+//! Nobody can prove from these files that what was recorded is true or complete, nor, for entries above the
+//! newest head that somebody outside keeps, that the holder of the present keys did not rewrite them. So every
+//! result says which range is anchored off the host, and by what.
+//!
 //! # Where to start reading
 //!
 //! [`pipeline`] from top to bottom, then [`stage`] and [`consequence`]: that is the whole flow. For the bytes
