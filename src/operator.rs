@@ -223,6 +223,7 @@ fn prune_before(
     uid: u32,
     now: Time,
 ) -> Result<Done, TrailError> {
+    trail.refuse_under_hold("prune")?;
     let cut = prune::cut_before(&**trail.disk(), trail.folder(), before)?;
     let from = trail.minimum();
     let Some(to) = cut.filter(|to| *to > from) else {

@@ -695,7 +695,8 @@ impl Writer {
         let started = self.clock.mark();
         let moved = std::mem::take(&mut self.group.moved);
         if let Some(privacy) = &mut self.privacy {
-            privacy.commit()?; // An entry never commits to what a crash could take away.
+            // An entry never commits to what a crash could take away.
+            privacy.commit().map_err(|error| self.trail.give_up(error, self.clock.now()))?;
         }
         let committed = self.trail.commit(&self.group.bodies, &moved, self.clock.now())?;
         self.group.bodies.clear();

@@ -4,6 +4,7 @@
 
 use crmwarden::model::Time;
 use crmwarden::model::json::no_mask;
+use crmwarden::operator::{Act, operate};
 use crmwarden::trail::disk::{Disk, RealDisk};
 use crmwarden::trail::entry::Bodies;
 use crmwarden::trail::generation::{Ask, Made, make};
@@ -90,6 +91,17 @@ fn an_intact_trail_goes_on_where_it_was() {
     // Only the new generation's key is left, and nobody can sign for the old one.
     let keys: Vec<_> = fs::read_dir(home.paths().state.join("epoch")).unwrap().collect();
     assert_eq!(keys.len(), 1);
+}
+
+#[test]
+fn a_legal_hold_goes_on_in_the_next_generation() {
+    let home = Home::new();
+    let mut opened = home.open().unwrap();
+    let hold = Act::Hold { name: "case 7".into(), reason: "litigation".into() };
+    operate(&mut opened.trail, None, &hold, 0, NOW).unwrap();
+    drop(opened);
+    home.next_generation(false).unwrap();
+    assert!(home.open().unwrap().trail.holds().contains("case 7"));
 }
 
 #[test]

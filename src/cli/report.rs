@@ -117,7 +117,7 @@ impl Report {
             ),
         };
         print(&document)?;
-        Ok(u8::from(outcome.exit != 0))
+        Ok(u8::from(!outcome.verdict.is_intact()))
     }
 }
 

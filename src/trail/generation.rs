@@ -43,6 +43,9 @@ pub struct Previous {
     pub cursors: bool,
     /// Whether records may have been recorded twice.
     pub may_repeat: bool,
+    /// Legal holds that go on.
+    #[serde(default)]
+    pub holds: Vec<String>,
     /// Why.
     pub reason: String,
     /// Who decided.
@@ -70,6 +73,9 @@ impl Previous {
         });
         out.bool("cursors", self.cursors);
         out.bool("may_repeat", self.may_repeat);
+        if !self.holds.is_empty() {
+            out.list("holds", &self.holds);
+        }
         out.str("reason", &self.reason);
         out.str("operator", &self.operator);
     }
@@ -147,7 +153,7 @@ pub fn make(
     let folder = paths.generation(old);
     let line = super::genesis_line(&**disk, &folder)?.unwrap_or_default();
     let genesis = Genesis::of_line(&line).ok_or_else(|| TrailError::refused("entry 0 cannot be read"))?;
-    let cursors = cursors_at(&**disk, &folder, &outcome)?;
+    let (cursors, holds) = state_at(&**disk, &folder, &outcome)?;
     let previous = Previous {
         origin: origin(deployment, old),
         size: outcome.verified_size,
@@ -160,6 +166,7 @@ pub fn make(
             .collect(),
         cursors: !cursors.is_empty(),
         may_repeat: true,
+        holds,
         reason: ask.reason.clone(),
         operator: ask.operator.clone(),
     };
@@ -178,9 +185,13 @@ pub fn make(
     Ok(Made { generation: old + 1, previous, outcome })
 }
 
-/// Positions of the sources as they stood at the last head that verifies.
-fn cursors_at(disk: &dyn Disk, folder: &Path, outcome: &Outcome) -> Result<super::Cursors, TrailError> {
-    let Ok(root) = Hash::parse(&outcome.verified_root).ok_or(()) else { return Ok(super::Cursors::new()) };
+/// Positions of the sources and legal holds as they stood at the last head that verifies.
+fn state_at(
+    disk: &dyn Disk,
+    folder: &Path,
+    outcome: &Outcome,
+) -> Result<(super::Cursors, Vec<String>), TrailError> {
+    let Some(root) = Hash::parse(&outcome.verified_root) else { return Ok(Default::default()) };
     let mut files = segments(disk, folder)?;
     let kept = Kept::read(disk, folder)?;
     files.retain(|file| kept.as_ref().is_none_or(|kept| file.first >= kept.frontier.size()));
@@ -188,7 +199,7 @@ fn cursors_at(disk: &dyn Disk, folder: &Path, outcome: &Outcome) -> Result<super
     let mut scan = Scan::start(Epochs::first(first), kept.as_ref());
     let head = Checkpoint { origin: outcome.origin.clone(), size: outcome.verified_size, root };
     scan.walk_to_signed(disk, &files, &head, None, &mut None, &mut |_| ())?;
-    Ok(scan.cursors)
+    Ok((scan.cursors, scan.holds.into_iter().collect()))
 }
 
 /// Destroys the epoch keys of older generations, so that nobody signs for them again.

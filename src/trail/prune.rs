@@ -318,8 +318,8 @@ impl Trail {
         self.erasing.clear();
     }
 
-    /// A legal hold keeps everything.
-    pub(super) fn refuse_under_hold(&self, what: &str) -> Result<(), TrailError> {
+    /// A legal hold keeps everything: an error that names it.
+    pub fn refuse_under_hold(&self, what: &str) -> Result<(), TrailError> {
         match self.holds.is_empty() {
             true => Ok(()),
             false => {

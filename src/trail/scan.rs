@@ -122,6 +122,10 @@ impl Scan {
         self.offset = end;
         self.epochs.take(origin, entry)?;
         match entry.kind {
+            "genesis" => {
+                let previous = super::Genesis::of_line(entry.line).and_then(|genesis| genesis.previous);
+                self.holds.extend(previous.into_iter().flat_map(|previous| previous.holds));
+            }
             "commit" => self.commit(entry),
             "segment" => self.segment_entry(entry),
             "recovery" => {

@@ -425,6 +425,18 @@ impl Trail {
         self.guard(destroyed)
     }
 
+    /// What the caller must write before a group has no space: the last words are said, signed and returned as
+    /// the error to end with. Other errors of the disk end the writing as well.
+    pub fn give_up(&mut self, error: TrailError, now: Time) -> TrailError {
+        match error {
+            TrailError::Io { source, .. } if is_full(&source) => self.last_words(now),
+            other => {
+                self.poisoned = true;
+                other
+            }
+        }
+    }
+
     /// The disk is full: give the reserve up, say so, sign it.
     pub(super) fn last_words(&mut self, now: Time) -> TrailError {
         let spoken = self.disk.remove(&self.paths.reserve()).is_ok() && {

@@ -16,9 +16,11 @@ mod sim;
 
 use crmwarden::model::Time;
 use crmwarden::model::json::no_mask;
+use crmwarden::operator::finish_erasure;
+use crmwarden::trail::detail::{self, Privacy, Store};
 use crmwarden::trail::disk::Disk;
 use crmwarden::trail::prune::Approval;
-use crmwarden::trail::recover::{Opened, open};
+use crmwarden::trail::recover::{Opened, open_as};
 use crmwarden::trail::verify::{Given, verify_on};
 use crmwarden::trail::{Bodies, Cursors, Paths, TrailError, pack};
 use oracle::Leaf;
@@ -47,6 +49,8 @@ struct Model {
     ids: BTreeMap<u64, u64>,
     /// Private keys of epochs whose end was reported.
     destroyed: Vec<Vec<u8>>,
+    /// Entries that commit to a detail which is not erased.
+    details: Vec<u64>,
     pruned_to: u64,
     /// Digests of grants rows and the index of the entry that names them.
     grants: Vec<(String, u64)>,
@@ -63,6 +67,8 @@ enum Op {
     Grants,
     Pack,
     Prune,
+    Detail,
+    Erase,
 }
 
 /// How often what is done: a bit of everything, or mostly what ends in a pruning.
@@ -73,8 +79,9 @@ const USUAL: &[Op] = &[
     Op::Commit,
     Op::Commit,
     Op::Commit,
-    Op::Commit,
-    Op::Commit,
+    Op::Detail,
+    Op::Detail,
+    Op::Detail,
     Op::Sign,
     Op::Sign,
     Op::Sign,
@@ -88,9 +95,21 @@ const USUAL: &[Op] = &[
     Op::Grants,
     Op::Pack,
     Op::Prune,
+    Op::Erase,
+    Op::Erase,
 ];
-const PRUNING: &[Op] =
-    &[Op::Commit, Op::Commit, Op::Sign, Op::Roll, Op::Roll, Op::Grants, Op::Grants, Op::Prune, Op::Prune];
+const PRUNING: &[Op] = &[
+    Op::Commit,
+    Op::Commit,
+    Op::Detail,
+    Op::Sign,
+    Op::Roll,
+    Op::Roll,
+    Op::Grants,
+    Op::Grants,
+    Op::Prune,
+    Op::Prune,
+];
 
 struct Run {
     mix: &'static [Op],
@@ -98,6 +117,7 @@ struct Run {
     disk: Arc<dyn Disk>,
     dice: Dice,
     model: Model,
+    store: Option<Store>,
     /// What a check in the middle of a life found.
     broken: Option<String>,
 }
@@ -113,6 +133,7 @@ impl Run {
             sim,
             disk,
             dice: Dice::new(seed),
+            store: None,
             broken: None,
             model: Model { now: 1_790_000_000, ..Model::default() },
         }
@@ -127,7 +148,9 @@ impl Run {
         self.sim.phase("open");
         let keys = self.epoch_keys();
         let now = self.now();
-        let opened = open(&self.disk, &paths(), DEPLOYMENT, now);
+        let made_as = (DEPLOYMENT, Privacy::Erasable);
+        let opened = open_as(&self.disk, &paths(), made_as, now, &mut |_, _| ());
+        let opened = opened.and_then(|opened| self.open_details(opened));
         self.sim.phase("run");
         if let Ok(opened) = &opened {
             // A start that succeeds has finished what was begun.
@@ -136,6 +159,56 @@ impl Run {
             self.model.pruned_to = self.model.pruned_to.max(opened.trail.minimum());
         }
         opened
+    }
+
+    /// The details of the trail, as the daemon opens them after it: an erasure that was begun is finished.
+    fn open_details(&mut self, mut opened: Opened) -> Result<Opened, TrailError> {
+        let (folder, generation) = (detail::folder(&paths().state, 1), paths().generation(1));
+        let next = opened.trail.next_index();
+        let (mut store, _) = Store::open(&self.disk, folder, &generation, next)?;
+        let ranges = opened.trail.erasing().to_vec();
+        if !ranges.is_empty() {
+            let now = self.now();
+            finish_erasure(&mut opened.trail, &mut store, &ranges, 0, now)?;
+        }
+        self.store = Some(store);
+        Ok(opened)
+    }
+
+    /// A group of one entry that commits to a detail, which is durable before.
+    fn detailed(&mut self, opened: &mut Opened) -> Result<(), TrailError> {
+        let (index, id) = (opened.trail.next_index(), self.model.next_id);
+        let value = format!("person {id} {}", "y".repeat(self.dice.below(900) as usize));
+        let (mut tail, mut lines) = (Vec::new(), Vec::new());
+        detail::write_tail(&mut tail, "actor.name", &[9; 32], &value);
+        detail::write_lines(&mut lines, index, &tail);
+        self.model.next_id += 1;
+        self.model.groups.push(vec![id]);
+        let now = self.now();
+        if let Some(store) = &mut self.store {
+            let kept = store.append(opened.trail.segment_first(), &lines);
+            kept.map_err(|error| opened.trail.give_up(error, now))?;
+        }
+        let committed = detail::commitment("actor.name", &[9; 32], &value);
+        let mut bodies = Bodies::default();
+        bodies.push("event", |out| {
+            let text = format!("\"n\":{id},\"committed\":{{\"actor.name\":\"{committed}\"}}");
+            out.extend_from_slice(text.as_bytes());
+        });
+        opened.trail.commit(&bodies, &Cursors::new(), now)?;
+        self.model.details.push(index);
+        Ok(())
+    }
+
+    /// Erases the details of an entry, as the daemon does when it is asked.
+    fn erase(&mut self, opened: &mut Opened) -> Result<(), TrailError> {
+        let (Some(index), Some(store)) = (self.model.details.pop(), &mut self.store) else { return Ok(()) };
+        self.model.now += 1;
+        let now = Time::from_seconds(self.model.now);
+        opened.trail.erase(&[(index, index)], &Approval::default(), no_mask, now)?;
+        self.model.acknowledged = self.model.groups.len();
+        let done = finish_erasure(&mut opened.trail, store, &[(index, index)], 0, now);
+        done.map(|_| ()).map_err(|error| opened.trail.give_up(error, now))
     }
 
     fn epoch_keys(&self) -> Vec<Vec<u8>> {
@@ -321,8 +394,14 @@ impl Run {
                 self.broken.get_or_insert(why);
             }
         }
+        match op {
+            Op::Detail => return self.detailed(opened),
+            Op::Erase => return self.erase(opened),
+            _ => {}
+        }
         let trail = &mut opened.trail;
         match op {
+            Op::Detail | Op::Erase => {}
             Op::Commit => {
                 // A large group now and then fills subtrees of the tile files' next level.
                 let size = if self.dice.one_in(if self.mix.len() < 12 { 3 } else { 12 }) {

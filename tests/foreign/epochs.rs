@@ -274,8 +274,9 @@ fn a_pruned_trail_goes_on_from_its_edge() {
     let kept: Vec<&String> = (0..first).map(|index| &trail.lines[index]).collect();
     let kept = kept.into_iter().filter(|line| line.contains("\"genesis\"") || line.contains("\"key.epoch\""));
     let pruned: String = kept.map(|line| format!("{line}\n")).collect();
+    // The first line is the daemon's; the edge that counts stands in the signed prune entry.
     let ask = |pruned: &str| {
-        fs::write(generation.join("pruned.jsonl"), pruned).unwrap();
+        fs::write(generation.join("pruned.jsonl"), format!("{{}}\n{pruned}")).unwrap();
         verify_py(folder.path(), &[])
     };
     assert_eq!(ask(&pruned).0, 0, "{}", ask(&pruned).1);
@@ -290,7 +291,7 @@ fn a_pruned_trail_goes_on_from_its_edge() {
     let mut other = Writer::new();
     other.group(first);
     let forged = pruned_before(&trail, first, &other);
-    fs::write(forged.path().join("state/trail/g1/pruned.jsonl"), &pruned).unwrap();
+    fs::write(forged.path().join("state/trail/g1/pruned.jsonl"), format!("{{}}\n{pruned}")).unwrap();
     let (exit, said) = verify_py(forged.path(), &[]);
     assert!(exit == 1 && said.contains("its root is not that of the entries before it"), "{said}");
     // Without such an entry the first ones are simply gone.
