@@ -105,6 +105,18 @@ fn a_legal_hold_goes_on_in_the_next_generation() {
 }
 
 #[test]
+fn an_endless_reason_is_refused_and_changes_nothing() {
+    let home = Home::new();
+    for reason in [String::new(), "x".repeat(7000)] {
+        let ask = Ask { reason, operator: "A. Operator".into(), acknowledge_damage: false };
+        let refused = make(&real(), &home.paths(), "acme.example", &ask, no_mask, NOW);
+        assert!(matches!(refused, Err(TrailError::Setup(_))));
+    }
+    assert!(!home.paths().generation(2).exists());
+    assert_eq!(home.verify().exit, 0);
+}
+
+#[test]
 fn damage_must_be_acknowledged_and_stays_named() {
     let home = Home::new();
     home.damage(3);

@@ -27,6 +27,10 @@ use std::sync::Arc;
 /// Damaged ranges that entry 0 lists; more are counted in the reason's text by whoever decides.
 const DAMAGED_MAX: usize = 256;
 
+/// Bytes of reason, operator and names of holds in entry 0: escaped six times as long it still fits a line
+/// beside the damaged ranges.
+const WORDS_MAX: usize = 6000;
+
 /// What a later generation continues.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Previous {
@@ -154,6 +158,13 @@ pub fn make(
     let line = super::genesis_line(&**disk, &folder)?.unwrap_or_default();
     let genesis = Genesis::of_line(&line).ok_or_else(|| TrailError::refused("entry 0 cannot be read"))?;
     let (cursors, holds) = state_at(&**disk, &folder, &outcome)?;
+    // Entry 0 must be one line, for everything begins with reading it.
+    let words = ask.reason.len() + ask.operator.len() + holds.iter().map(String::len).sum::<usize>();
+    if ask.reason.trim().is_empty() || ask.operator.trim().is_empty() || words > WORDS_MAX {
+        return Err(TrailError::setup(format!(
+            "reason and operator must be said, and with the names of all holds have at most {WORDS_MAX} bytes"
+        )));
+    }
     let previous = Previous {
         origin: origin(deployment, old),
         size: outcome.verified_size,

@@ -68,8 +68,8 @@
 //! 6. No two histories are ever signed under one origin: what cannot be continued goes on as a new generation
 //!    ([`generation`]).
 //! 7. All reading and writing goes through one seam, [`disk::Disk`]. `tests/crash` puts a disk there that keeps
-//!    any subset of what was not synced, ends the process at any call, and shows for each sync that leaving it
-//!    out is noticed.
+//!    any subset of what was not synced, ends the process at any call, and shows for each class of
+//!    sync (a kind of file or folder, at start or at work) that leaving it out is noticed.
 //!
 //! # The medium
 //!
