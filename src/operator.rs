@@ -154,8 +154,10 @@ pub fn operate(
     }
 }
 
-/// Most ranges that one `erase` entry names.
+/// Most ranges that are erased at a time.
 const RANGES_MAX: usize = 100_000;
+/// Ranges that one `erase` entry names: with the longest words it is still one line.
+const RANGES_ENTRY: usize = 700;
 
 fn erase(
     trail: &mut Trail,
@@ -182,7 +184,10 @@ fn erase(
             many => format!("{many} ranges match, at most {RANGES_MAX} at a time: name entries"),
         }));
     }
-    let entry = trail.erase(&ranges, approval, dlp::mask, now)?;
+    let entry = trail.next_index();
+    for some in ranges.chunks(RANGES_ENTRY) {
+        trail.erase(some, approval, dlp::mask, now)?;
+    }
     let removed = finish_erasure(trail, store, &ranges, uid, now)?;
     Ok(Done {
         entry,

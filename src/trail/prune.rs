@@ -304,7 +304,7 @@ impl Trail {
         });
         self.commit(&bodies, &Cursors::new(), now)?;
         self.checkpoint(now)?;
-        self.erasing = ranges.to_vec();
+        self.erasing.extend_from_slice(ranges);
         Ok(index)
     }
 
