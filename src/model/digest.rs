@@ -16,9 +16,11 @@ const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// Appends lower-case hexadecimal digits.
 pub fn write_hex(bytes: &[u8], out: &mut Vec<u8>) {
-    out.reserve(bytes.len() * 2);
-    for byte in bytes {
-        out.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+    let start = out.len();
+    out.resize(start + bytes.len() * 2, 0);
+    let (pairs, _) = out[start..].as_chunks_mut::<2>();
+    for (pair, byte) in pairs.iter_mut().zip(bytes) {
+        *pair = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
     }
 }
 
@@ -31,21 +33,38 @@ pub fn hex(bytes: &[u8]) -> String {
 
 /// Reads lower-case hexadecimal digits; anything else is `None`.
 pub fn parse_hex(text: &[u8]) -> Option<Vec<u8>> {
-    fn digit(byte: u8) -> Option<u8> {
-        match byte {
-            b'0'..=b'9' => Some(byte - b'0'),
-            b'a'..=b'f' => Some(byte - b'a' + 10),
-            _ => None,
-        }
-    }
     let (pairs, []) = text.as_chunks::<2>() else { return None };
-    pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect()
+    pairs.iter().map(|[high, low]| byte(digit(*high), digit(*low))).collect()
+}
+
+fn byte(high: u8, low: u8) -> Option<u8> {
+    ((high | low) < 16).then_some(high << 4 | low & 15)
+}
+
+/// The value of a lower-case digit; 255 for every other byte.
+const fn digit(byte: u8) -> u8 {
+    let number = byte.wrapping_sub(b'0');
+    let letter = byte.wrapping_sub(b'a');
+    let number = if number < 10 { number } else { 255 };
+    if letter < 6 { letter + 10 } else { number }
 }
 
 impl Hash {
     /// Reads 64 lower-case hexadecimal digits.
     pub fn parse(text: &str) -> Option<Hash> {
-        parse_hex(text.as_bytes())?.try_into().ok().map(Hash)
+        Hash::read(text.as_bytes())
+    }
+    /// The same from bytes. Every entry of a trail is read with this: two passes of fixed length, without a
+    /// branch, which the compiler makes into vector instructions.
+    pub fn read(text: &[u8]) -> Option<Hash> {
+        let text: &[u8; 64] = text.try_into().ok()?;
+        let values = text.map(digit);
+        let (pairs, _) = values.as_chunks::<2>();
+        let mut hash = Hash::default();
+        for (byte, [high, low]) in hash.0.iter_mut().zip(pairs) {
+            *byte = high << 4 | low & 15;
+        }
+        (values.iter().fold(0, |all, value| all | value) < 16).then_some(hash)
     }
     /// 64 lower-case hexadecimal digits.
     pub fn hex(&self) -> String {
@@ -164,6 +183,21 @@ mod tests {
         assert_eq!(parse_hex(hex(&[0, 1, 0xab, 0xff]).as_bytes()), Some(vec![0, 1, 0xab, 0xff]));
         assert_eq!(parse_hex(b"AB"), None);
         assert_eq!(parse_hex(b"abc"), None);
+        for byte in 0..=255u8 {
+            let value = char::from(byte).to_digit(16).filter(|_| !byte.is_ascii_uppercase());
+            let expected = value.map(|value| vec![value as u8 * 16 + 1]);
+            assert_eq!(parse_hex(&[byte, b'1']), expected, "{byte}");
+            let expected = value.map(|value| vec![16 + value as u8]);
+            assert_eq!(parse_hex(&[b'1', byte]), expected, "{byte}");
+        }
+    }
+
+    #[test]
+    fn a_hash_has_exactly_64_digits() {
+        let hash = Hash(std::array::from_fn(|place| place as u8 * 7));
+        assert_eq!(Hash::parse(&hash.hex()), Some(hash));
+        assert_eq!(Hash::parse(&hash.hex()[2..]), None);
+        assert_eq!(Hash::parse(&format!("{hash}00")), None);
     }
 
     #[test]

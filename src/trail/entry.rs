@@ -232,9 +232,9 @@ impl<'a> Entry<'a> {
             return None;
         }
         let rest = rest[digits..].strip_prefix(b",\"prev\":\"")?;
-        let prev = Hash(digest::parse_hex(rest.get(..64)?)?.try_into().ok()?);
+        let prev = Hash::read(rest.get(..64)?)?;
         let rest = rest[64..].strip_prefix(b"\",\"t\":\"")?;
-        let time = Time::parse(std::str::from_utf8(rest.get(..27)?).ok()?)?;
+        let time = Time::read_fixed(rest.first_chunk()?)?;
         let rest = rest[27..].strip_prefix(b"\",\"kind\":\"")?;
         let length = rest.iter().position(|byte| *byte == b'"')?;
         let kind = std::str::from_utf8(&rest[..length]).ok()?;
@@ -270,7 +270,7 @@ impl<'a> Entry<'a> {
     pub fn commit_root(&self) -> Option<Hash> {
         let members = (self.kind == "commit").then(|| self.members())?;
         let rest = members.strip_prefix(b"\"root\":\"")?;
-        Some(Hash(digest::parse_hex(rest.get(..64)?)?.try_into().ok()?))
+        Hash::read(rest.get(..64)?)
     }
 
     /// A commit's signed bytes and signature; `None` for other kinds and other forms.

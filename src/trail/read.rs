@@ -4,7 +4,8 @@
 use super::disk::Disk;
 use super::entry::{Entry, LINE_MAX};
 use super::{TrailError, segment_name};
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// A line longer than this is not ours; the reader does not keep more of it in memory.
@@ -98,10 +99,15 @@ pub enum Met {
     End,
 }
 
-/// Lines of one file.
+/// Lines of one file. A line is shown where it was read to, without a copy.
 pub struct Lines {
-    reader: BufReader<Box<dyn Read + Send>>,
-    line: Vec<u8>,
+    content: Box<dyn Read + Send>,
+    buffer: Vec<u8>,
+    /// Bytes of the buffer that were read and not shown.
+    unseen: Range<usize>,
+    line: Range<usize>,
+    /// The beginning of a line that is longer than any of ours.
+    long: Vec<u8>,
     offset: u64,
 }
 
@@ -109,34 +115,77 @@ impl Lines {
     /// Opens a segment at an offset of its unpacked bytes.
     pub fn open(disk: &dyn Disk, file: &SegmentFile, offset: u64) -> Result<Lines, TrailError> {
         let content = file.open(disk, offset).map_err(|error| TrailError::io("read", &file.path, error))?;
-        Ok(Lines { reader: BufReader::with_capacity(BUFFER, content), line: Vec::new(), offset })
+        Ok(Lines { content, buffer: vec![0; BUFFER], unseen: 0..0, line: 0..0, long: Vec::new(), offset })
     }
 
     /// Reads on to the next newline. A line that is longer than any of ours is kept cut, so it fails to
     /// parse as an entry, and is passed over.
     pub fn next_line(&mut self) -> std::io::Result<Met> {
-        self.line.clear();
+        self.long.clear();
+        let mut searched = 0;
         loop {
-            let available = self.reader.fill_buf()?;
-            if available.is_empty() {
+            let unseen = self.buffer.get(self.unseen.start + searched..self.unseen.end).unwrap_or_default();
+            if let Some(found) = memchr::memchr(b'\n', unseen) {
+                let length = searched + found;
+                self.line = self.unseen.start..self.unseen.start + length.min(READ_MAX);
+                self.unseen.start += length + 1;
+                self.offset += length as u64 + 1;
+                return Ok(Met::Line);
+            }
+            searched = self.unseen.len();
+            if searched > READ_MAX {
+                return self.pass_over();
+            }
+            if self.fill()? == 0 {
+                self.line = self.unseen.clone();
+                self.offset += self.unseen.len() as u64;
+                self.unseen.start = self.unseen.end;
                 return Ok(if self.line.is_empty() { Met::End } else { Met::Fragment });
             }
-            let newline = memchr::memchr(b'\n', available);
-            let take = newline.unwrap_or(available.len());
-            let room = READ_MAX.saturating_sub(self.line.len());
-            self.line.extend_from_slice(&available[..take.min(room)]);
-            let used = take + usize::from(newline.is_some());
-            self.reader.consume(used);
+        }
+    }
+
+    /// Moves what is unseen to the front and reads behind it.
+    fn fill(&mut self) -> std::io::Result<usize> {
+        self.buffer.copy_within(self.unseen.clone(), 0);
+        self.unseen = 0..self.unseen.len();
+        loop {
+            match self.content.read(self.buffer.get_mut(self.unseen.end..).unwrap_or_default()) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                read => {
+                    self.unseen.end += *read.as_ref().unwrap_or(&0);
+                    return read;
+                }
+            }
+        }
+    }
+
+    /// A line longer than any of ours: its beginning is kept aside, the rest goes unseen.
+    fn pass_over(&mut self) -> std::io::Result<Met> {
+        self.line = 0..0;
+        let unseen = self.buffer.get(self.unseen.clone()).unwrap_or_default();
+        self.long = unseen.get(..READ_MAX).unwrap_or(unseen).to_vec();
+        loop {
+            let unseen = self.buffer.get(self.unseen.clone()).unwrap_or_default();
+            let found = memchr::memchr(b'\n', unseen);
+            let used = found.map_or(unseen.len(), |at| at + 1);
+            self.unseen.start += used;
             self.offset += used as u64;
-            if newline.is_some() {
+            if found.is_some() {
                 return Ok(Met::Line);
+            }
+            if self.fill()? == 0 {
+                return Ok(Met::Fragment);
             }
         }
     }
 
     /// The line read last, without its newline.
     pub fn line(&self) -> &[u8] {
-        &self.line
+        match self.long.is_empty() {
+            true => self.buffer.get(self.line.clone()).unwrap_or_default(),
+            false => &self.long,
+        }
     }
     /// Offset after the line read last.
     pub fn offset(&self) -> u64 {
@@ -174,4 +223,64 @@ pub fn each(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Content that comes in pieces of other sizes than anybody asked for.
+    struct Pieces(Vec<u8>, Vec<usize>);
+
+    impl Read for Pieces {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            let size = self.1.pop().unwrap_or(BUFFER).min(buffer.len()).min(self.0.len());
+            buffer[..size].copy_from_slice(&self.0[..size]);
+            self.0.drain(..size);
+            Ok(size)
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn lines_are_those_of_the_whole(
+            lengths in proptest::collection::vec(prop_oneof![0usize..500, 30_000usize..70_000, 200_000usize..2_500_000], 0..12),
+            pieces in proptest::collection::vec(1usize..300_000, 0..40),
+            whole in any::<bool>(),
+        ) {
+            let mut content = Vec::new();
+            for (number, length) in lengths.iter().enumerate() {
+                content.extend(std::iter::repeat_n(b'a' + number as u8, *length));
+                content.push(b'\n');
+            }
+            if !whole {
+                content.pop();
+            }
+            let mut expected: Vec<&[u8]> = content.split(|byte| *byte == b'\n').collect();
+            let fragment = expected.pop().unwrap();
+            let mut lines = Lines {
+                content: Box::new(Pieces(content.clone(), pieces)),
+                buffer: vec![0; BUFFER],
+                unseen: 0..0,
+                line: 0..0,
+                long: Vec::new(),
+                offset: 0,
+            };
+            let mut offset = 0;
+            for line in expected {
+                prop_assert_eq!(lines.next_line().unwrap(), Met::Line);
+                offset += line.len() as u64 + 1;
+                prop_assert_eq!(lines.offset(), offset);
+                let cut = line.len() > READ_MAX;
+                prop_assert!(cut || lines.line() == line);
+                prop_assert!(!cut || lines.line() == &line[..READ_MAX]);
+            }
+            let end = if fragment.is_empty() { Met::End } else { Met::Fragment };
+            prop_assert_eq!(lines.next_line().unwrap(), end);
+            prop_assert_eq!(lines.next_line().unwrap(), Met::End);
+        }
+    }
 }

@@ -23,6 +23,7 @@ use super::prune::Kept;
 use super::read::{SegmentFile, segments};
 use super::scan::Scan;
 use super::tilefiles::Tiles;
+use super::tree::Frontier;
 use super::writer::{Cursors, Segment, Trail};
 use super::{Genesis, Keys, Paths, TrailError, VERSION, cache, create, generation, origin, prune};
 use crate::model::Time;
@@ -293,6 +294,7 @@ impl<'a> Recovery<'a> {
             sealed,
             head: scan.head,
             tiles,
+            grown: Frontier::default(),
             fresh: scan.fresh,
             signed: self.signed.clone(),
             signed_note: self.note.clone(),

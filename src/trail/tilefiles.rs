@@ -29,6 +29,11 @@ impl Fresh {
         });
     }
 
+    /// Forgets them, and keeps the memory.
+    pub fn clear(&mut self) {
+        self.0.iter_mut().for_each(Vec::clear);
+    }
+
     fn is_large(&self) -> bool {
         self.0.first().is_some_and(|hashes| hashes.len() >= WAITING)
     }

@@ -49,6 +49,8 @@ pub struct Trail {
     pub(super) head: Head,
     /// `None`: the files below a pruned minimum are gone; proofs are made from segments then.
     pub(super) tiles: Option<Tiles>,
+    /// Tree and tile hashes of the group that was built last, its commit included.
+    pub(super) grown: Frontier,
     pub(super) fresh: Fresh,
     pub(super) signed: Checkpoint,
     pub(super) signed_note: String,
@@ -217,12 +219,12 @@ impl Trail {
         self.buffer.clear();
         self.leaves.clear();
         let mut prev = self.head.prev;
-        let mut frontier = self.head.frontier.clone();
-        let mut nowhere = |_, _, _| ();
+        self.fresh.clear();
+        self.grown.clone_from(&self.head.frontier);
         for (kind, members) in bodies.iter() {
-            prev = entry::write_line(&mut self.buffer, frontier.size(), &prev, now, kind, members);
+            prev = entry::write_line(&mut self.buffer, self.grown.size(), &prev, now, kind, members);
             self.leaves.push((self.buffer.len(), prev));
-            frontier.push(prev, &mut nowhere);
+            self.fresh.push(&mut self.grown, prev);
         }
         let cursors = match moved.is_empty() {
             true => Vec::new(),
@@ -230,13 +232,14 @@ impl Trail {
                 .map_err(|error| TrailError::setup(format!("a cursor cannot be written: {error}")))?,
         };
         let commit = CommitLine {
-            root: &frontier.root(),
+            root: &self.grown.root(),
             cursors: &cursors,
             signer: &self.epoch,
             origin: &self.origin,
         };
-        prev = entry::write_commit(&mut self.buffer, frontier.size(), &prev, now, &commit);
+        prev = entry::write_commit(&mut self.buffer, self.grown.size(), &prev, now, &commit);
         self.leaves.push((self.buffer.len(), prev));
+        self.fresh.push(&mut self.grown, prev);
         Ok(())
     }
 
@@ -290,18 +293,13 @@ impl Trail {
 
     /// Moves the head over the written group and appends its hashes to the tile files.
     fn advance(&mut self, now: Time) -> Result<(), TrailError> {
-        for (_, leaf) in &self.leaves {
-            self.fresh.push(&mut self.head.frontier, *leaf);
-            self.head.prev = *leaf;
-        }
+        self.head.frontier.clone_from(&self.grown);
+        self.head.prev = self.leaves.last().map_or(self.head.prev, |(_, leaf)| *leaf);
         self.head.time = now;
         self.epochs.last = self.epochs.key.clone();
         match &mut self.tiles {
             Some(tiles) => tiles.append(&*self.disk, &mut self.fresh),
-            None => {
-                self.fresh = Fresh::default();
-                Ok(())
-            }
+            None => Ok(()),
         }
     }
 
