@@ -5,22 +5,21 @@
 //! exactly that reason: a configuration that is accepted does what it says.
 
 mod anchors;
+mod sources;
 
 pub use anchors::{Anchors, token};
+pub use sources::{Http, HttpAuth, Input, Nats, NatsLogin, Source, Syslog, SyslogTransport};
 
 use crate::alert::route::Route;
 use crate::deliver::{Email, Receiver};
-use crate::format::{self, Format};
 use crate::listen::Listen;
-use crate::model::record::Encoding;
-use crate::source::file::glob::Glob;
-use crate::source::file::{MAX_RECORD, StartAt};
 use crate::trail::detail::Privacy;
 use crate::yaml::{self, Problem, nearest};
 use anchors::{RawAnchors, RawAuth, RawRole, Served};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_saphyr::Spanned;
+use sources::RawSource;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -64,39 +63,6 @@ struct Raw {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawFile {
-    paths: Spanned<Vec<Spanned<String>>>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawSource {
-    name: Spanned<String>,
-    format: Spanned<String>,
-    file: Option<RawFile>,
-    directory: Option<Spanned<IgnoredAny>>,
-    http: Option<Spanned<IgnoredAny>>,
-    nats: Option<Spanned<IgnoredAny>>,
-    syslog: Option<Spanned<IgnoredAny>>,
-    stdin: Option<Spanned<IgnoredAny>>,
-    exec: Option<Spanned<IgnoredAny>>,
-    salesforce: Option<Spanned<IgnoredAny>>,
-    dataverse: Option<Spanned<IgnoredAny>>,
-    m365: Option<Spanned<IgnoredAny>>,
-    hubspot: Option<Spanned<IgnoredAny>>,
-    postgres: Option<Spanned<IgnoredAny>>,
-    mysql: Option<Spanned<IgnoredAny>>,
-    mapping: Option<Spanned<IgnoredAny>>,
-    trusted_proxies: Option<Spanned<IgnoredAny>>,
-    expect_every: Option<Spanned<IgnoredAny>>,
-    timezone: Option<Spanned<String>>,
-    encoding: Option<Spanned<String>>,
-    start_at: Option<Spanned<String>>,
-    max_record: Option<Spanned<u64>>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct RawReceiver {
     name: Spanned<String>,
     directory: Option<PathBuf>,
@@ -106,25 +72,6 @@ struct RawReceiver {
     pagerduty: Option<Spanned<IgnoredAny>>,
     alertmanager: Option<Spanned<IgnoredAny>>,
     syslog: Option<Spanned<IgnoredAny>>,
-}
-
-/// A configured source.
-#[derive(Clone)]
-pub struct Source {
-    /// Unique name.
-    pub name: String,
-    /// Path patterns, absolute.
-    pub paths: Vec<String>,
-    /// Its format.
-    pub format: &'static dyn Format,
-    /// Zone of times without offset.
-    pub zone: Option<jiff::tz::TimeZone>,
-    /// How its bytes encode text.
-    pub encoding: Encoding,
-    /// Where the first start begins.
-    pub start_at: StartAt,
-    /// Longest record, bytes.
-    pub max_record: usize,
 }
 
 /// The configuration, ready.
@@ -268,8 +215,15 @@ impl Reader {
         let metrics = self.address(&raw.metrics, "metrics");
         let anchors = self.anchors(&raw.anchors);
         let own = format!("{}/crmwarden/", raw.deployment.value);
-        let served =
-            Served { listen: &raw.listen, metrics, tlog: &raw.tlog, witness: &raw.witness, auth: &raw.auth };
+        let pushed = raw.sources.iter().any(RawSource::is_pushed);
+        let served = Served {
+            listen: &raw.listen,
+            metrics,
+            tlog: &raw.tlog,
+            witness: &raw.witness,
+            auth: &raw.auth,
+            pushed,
+        };
         let listen = self.listening(&served, &own, &anchors);
         let policies = raw.policies.map(|policies| (line(&policies), self.path(&policies.value)));
         if let Some((line, folder)) = policies.as_ref().filter(|(_, folder)| !folder.is_dir()) {
@@ -431,158 +385,5 @@ impl Reader {
             self.warnings.push(warning.into());
         }
         raw.into_iter().map(|route| route.value).collect()
-    }
-
-    fn sources(&mut self, raw: Vec<RawSource>, config: &Config) -> Vec<Source> {
-        let mut sources: Vec<Source> = Vec::new();
-        for raw in raw {
-            self.check_name(&raw.name, "source", sources.iter().map(|source| source.name.as_str()));
-            let kinds = self.planned_kinds(&raw);
-            let Some(format) = self.format(&raw.format) else { continue };
-            let zone = self.zone(&raw, format);
-            let encoding = self.encoding(&raw.encoding);
-            let start_at = match raw.start_at.as_ref().map(|word| (line(word), word.value.as_str())) {
-                None | Some((_, "beginning")) => StartAt::Beginning,
-                Some((_, "end")) => StartAt::End,
-                Some((at, _)) => {
-                    self.say(at, "unknown word for `start_at:`", "beginning or end");
-                    StartAt::Beginning
-                }
-            };
-            let max_record = match &raw.max_record {
-                None => MAX_RECORD,
-                Some(max) if (1024..=MAX_RECORD as u64).contains(&max.value) => max.value as usize,
-                Some(max) => {
-                    self.say(line(max), format!("`max_record:` is 1024 to {MAX_RECORD} bytes"), "");
-                    MAX_RECORD
-                }
-            };
-            let paths = match (&raw.file, kinds) {
-                (Some(file), 0) => self.paths(file, config),
-                (None, 1) => continue,
-                _ => {
-                    let what = format!("source `{}` needs exactly one kind of input", raw.name.value);
-                    self.say(line(&raw.name), what, "file: { paths: [...] }");
-                    continue;
-                }
-            };
-            sources.push(Source {
-                name: raw.name.value,
-                paths,
-                format,
-                zone,
-                encoding,
-                start_at,
-                max_record,
-            });
-        }
-        sources
-    }
-
-    /// Kinds of input that the design has and this release does not: counted, each refused by name.
-    fn planned_kinds(&mut self, raw: &RawSource) -> usize {
-        let planned = [
-            (&raw.directory, "directory"),
-            (&raw.http, "http"),
-            (&raw.nats, "nats"),
-            (&raw.syslog, "syslog"),
-            (&raw.stdin, "stdin"),
-            (&raw.exec, "exec"),
-            (&raw.salesforce, "salesforce"),
-            (&raw.dataverse, "dataverse"),
-            (&raw.m365, "m365"),
-            (&raw.hubspot, "hubspot"),
-            (&raw.postgres, "postgres"),
-            (&raw.mysql, "mysql"),
-        ];
-        for (value, kind) in planned {
-            self.unbuilt(value, &format!("the source kind `{kind}`"));
-        }
-        self.unbuilt(&raw.mapping, "`mapping:`");
-        self.unbuilt(&raw.trusted_proxies, "`trusted_proxies:`");
-        self.unbuilt(&raw.expect_every, "`expect_every:`");
-        planned.iter().filter(|(value, _)| value.is_some()).count()
-    }
-
-    fn format(&mut self, name: &Spanned<String>) -> Option<&'static dyn Format> {
-        let found = format::by_name(&name.value);
-        if found.is_none() {
-            let known = || format::shipped().iter().map(|format| format.name());
-            if format::PLANNED.contains(&name.value.as_str()) {
-                self.say(line(name), format!("the format `{}` is not built yet", name.value), "");
-            } else {
-                let cure = match nearest(&name.value, known()) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("known formats: {}", known().collect::<Vec<_>>().join(", ")),
-                };
-                self.say(line(name), format!("unknown format `{}`", name.value), &cure);
-            }
-        }
-        found
-    }
-
-    fn zone(&mut self, raw: &RawSource, format: &dyn Format) -> Option<jiff::tz::TimeZone> {
-        let Some(name) = &raw.timezone else {
-            if format.needs_zone() {
-                let what =
-                    format!("`{}` has times without an offset: `timezone:` is required", format.name());
-                self.say(line(&raw.format), what, "timezone: Europe/Berlin (an IANA name)");
-            }
-            return None;
-        };
-        let zone = jiff::tz::TimeZone::get(&name.value).ok();
-        if zone.is_none() {
-            self.say(
-                line(name),
-                format!("`{}` is no IANA time zone", name.value),
-                "for example Europe/Berlin",
-            );
-        }
-        zone
-    }
-
-    fn encoding(&mut self, name: &Option<Spanned<String>>) -> Encoding {
-        let Some(name) = name else { return Encoding::Utf8 };
-        match name.value.as_str() {
-            "utf-8" => Encoding::Utf8,
-            "utf-16le" => Encoding::Utf16Le,
-            "utf-16be" => Encoding::Utf16Be,
-            "iso-8859-1" => Encoding::Latin1,
-            _ => {
-                self.say(line(name), "unknown encoding", "utf-8, utf-16le, utf-16be or iso-8859-1");
-                Encoding::Utf8
-            }
-        }
-    }
-
-    fn paths(&mut self, file: &RawFile, config: &Config) -> Vec<String> {
-        if file.paths.value.is_empty() {
-            self.say(line(&file.paths), "`paths:` is empty", "name at least one file or pattern");
-        }
-        let own = config.own_folders();
-        let mut paths = Vec::new();
-        for path in &file.paths.value {
-            let absolute = self.path(Path::new(&path.value)).display().to_string();
-            match Glob::parse(&absolute) {
-                Err(error) => self.say(line(path), format!("bad pattern: {error}"), ""),
-                Ok(glob) => {
-                    let mut found = crate::source::file::glob::Found::default();
-                    glob.walk(&mut found);
-                    let inside = own.iter().find(|own| {
-                        Path::new(&absolute).starts_with(own)
-                            || found.paths.iter().any(|file| file.starts_with(own))
-                    });
-                    if let Some(own) = inside {
-                        let what = format!(
-                            "this matches files under {}, which the daemon itself writes",
-                            own.display()
-                        );
-                        self.say(line(path), what, "a daemon must not read what it writes; name other files");
-                    }
-                }
-            }
-            paths.push(absolute);
-        }
-        paths
     }
 }

@@ -4,6 +4,7 @@
 //! receivers' workers, the anchors' tasks and the listeners (on the async runtime), the control socket. The
 //! writer runs on the thread that calls [`run`]; when it ends, everything ends.
 
+mod feeds;
 mod outside;
 
 use crate::clock::Clock;
@@ -19,7 +20,7 @@ use crate::model::record::FormatContext;
 use crate::model::{Key, Pseudonyms, Severity, Time};
 use crate::pipeline::{About, BATCHES_WAITING, Ended, Group, Pulse, Reader, ToStage, ToWriter, Writer};
 use crate::policy::Policies;
-use crate::source::file::{FileSource, Mode, Options, READ_SIZE};
+use crate::source::file::Mode;
 use crate::stage::veil::Veil;
 use crate::stage::{Feed, Stage};
 use crate::state::State;
@@ -32,6 +33,7 @@ use crate::trail::verify::{Given, verify};
 use crate::trail::{Cursors, Paths, Trail, TrailError};
 use crate::yaml::Problem;
 use crate::{control, format, operator, pipeline, rebuild};
+use feeds::{Feeds, Made};
 use std::collections::{BTreeMap, HashMap};
 use std::net::TcpListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -176,7 +178,16 @@ pub fn run(mut run: Run) -> Result<Done, Failure> {
             }
         });
     }
-    let served = outside::listen(&run.config, &opened.trail)?;
+    let mut feeds = Feeds::new(&Made {
+        config: &run.config,
+        formats: &run.formats,
+        matching: &opened.keys.matching,
+        fingerprint: quarters.key(),
+        cursors: opened.trail.cursors(),
+        mode: run.mode,
+    })?;
+    let ingest = feeds.take_ingest(&clock, &metrics);
+    let served = outside::listen(&run.config, &opened.trail, ingest)?;
     let listens = served.as_ref().and_then(|(listener, _)| listener.local_addr().ok());
     if let Some((listener, pages)) = served {
         runtime.spawn(async move {
@@ -198,8 +209,8 @@ pub fn run(mut run: Run) -> Result<Done, Failure> {
     record_start(&mut trail, &run.config, &policies, clock.now())?;
     let stage = stage(&run, &policies, &state, &quarters, &keys.matching);
     let mask: Mask = if privacy.is_some() { dlp::mask_around } else { dlp::mask };
-    let sources = sources(&run.config, &run.formats, (&keys.matching, quarters.key()), trail.cursors())?;
-    let reader = Reader { sources, quarters, clock: clock.clone(), mode: run.mode };
+    let (sources, watch, feeding) = feeds.start(&runtime)?;
+    let reader = Reader { sources, watch, quarters, clock: clock.clone(), mode: run.mode };
     let (spent, spent_by_writer) = mpsc::channel();
     let writer = Writer {
         spent,
@@ -238,6 +249,7 @@ pub fn run(mut run: Run) -> Result<Done, Failure> {
     for thread in threads {
         let _ = thread.join();
     }
+    feeding.end(&runtime);
     workers.iter().for_each(Worker::stop);
     runtime.shutdown_timeout(deliver::worker::STOP_GRACE);
     let _ = std::fs::remove_file(paths.state.join("control.sock"));
@@ -469,39 +481,6 @@ fn stage(run: &Run, policies: &Policies, state: &State, quarters: &Quarters, mat
             }
         },
     }
-}
-
-fn sources(
-    config: &Config,
-    formats: &HashMap<String, &'static dyn format::Format>,
-    (matching, fingerprint): (&Key, &Key),
-    cursors: &Cursors,
-) -> Result<Vec<(Arc<str>, FileSource)>, Failure> {
-    let mut sources = Vec::new();
-    for source in &config.sources {
-        let format = formats.get(&source.name).copied().unwrap_or(source.format);
-        let mut made = FileSource::new(Options {
-            name: source.name.clone(),
-            paths: source.paths.clone(),
-            framing: format.framing(),
-            encoding: source.encoding,
-            start_at: source.start_at,
-            max_record: source.max_record,
-            read_size: READ_SIZE,
-            exclude: config.own_folders(),
-            matching_key: matching.clone(),
-            raw_key: fingerprint.clone(),
-        })
-        .map_err(|error| Failure::Runtime(format!("source {}: {error}", source.name)))?;
-        if let Some(streams) = cursors.get(&source.name) {
-            let positions = streams.iter().filter_map(|(stream, position)| {
-                Some((stream.clone(), serde_json::from_str(position.get()).ok()?))
-            });
-            made.resume(&positions.collect());
-        }
-        sources.push((Arc::from(source.name.as_str()), made));
-    }
-    Ok(sources)
 }
 
 fn systems(config: &Config) -> BTreeMap<String, System> {

@@ -51,6 +51,7 @@ struct Sources {
     bytes: IntCounterVec,
     events: IntCounterVec,
     duplicates: IntCounterVec,
+    ingest: IntCounterVec,
     defects: IntCounterVec,
     grants: IntGaugeVec,
 }
@@ -149,6 +150,7 @@ impl Sources {
         let delay = "Observed time minus event time of the newest record: the feed's own delay.";
         let newest = "Event time of the newest record, Unix time.";
         let duplicates = "Redelivered records that were recognised.";
+        let ingest = "Pushes answered: taken, refused, told to come later, failed.";
         Ok(Sources {
             lag_bytes: make.gauges(
                 "source_lag_bytes",
@@ -162,6 +164,7 @@ impl Sources {
             bytes: make.counters("source_bytes_total", "Bytes read.", source)?,
             events: make.counters("events_total", "Events that entered the trail.", source)?,
             duplicates: make.counters("duplicates_total", duplicates, source)?,
+            ingest: make.counters("ingest_requests_total", ingest, &["source", "result"])?,
             defects: make.counters("defects_total", "Defects of records.", &["source", "code"])?,
             grants: make.gauges("grants", "Grants in the newest snapshot.", source)?,
         })
@@ -323,6 +326,24 @@ impl Metrics {
     /// Events entered the trail.
     pub fn events(&self, source: &str, count: u64) {
         self.sources.events.with_label_values(&[source]).inc_by(count);
+    }
+
+    /// Names a source that is pushed to, so that its series exist from the start.
+    pub fn know_ingest(&self, source: &str) {
+        for result in ["taken", "refused", "later", "failed"] {
+            self.sources.ingest.with_label_values(&[source, result]).inc_by(0);
+        }
+    }
+
+    /// A push was answered with this HTTP status. An unknown source has no name here.
+    pub fn ingest(&self, source: &str, status: u16) {
+        let result = match status {
+            200..=299 => "taken",
+            429 => "later",
+            400..=499 => "refused",
+            _ => "failed",
+        };
+        self.sources.ingest.with_label_values(&[source, result]).inc();
     }
 
     /// Redelivered records were recognised.

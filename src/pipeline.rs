@@ -27,8 +27,9 @@ use crate::model::json::{Mask, Object, write_string};
 use crate::model::{Event, Finding, Severity, Time};
 use crate::policy::Policies;
 use crate::privacy::Privacy;
-use crate::source::file::{FileSource, Lag, Mode, Rest};
-use crate::source::{Batch, Notice};
+use crate::source::file::watch::Watch;
+use crate::source::file::{Lag, Mode, Rest};
+use crate::source::{Batch, Notice, Receipt, Source};
 use crate::stage::{Item, Stage, Staged, StagedEvent};
 use crate::state::State;
 use crate::trail::quarter::Quarters;
@@ -53,6 +54,8 @@ const GROUP_STREAMS: usize = 48;
 const GROUP_WAIT: Duration = Duration::from_millis(20);
 /// One checkpoint covers all groups of so long.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
+/// And so long while somebody waits for a receipt.
+const RECEIPTS_EVERY: Duration = Duration::from_millis(50);
 /// Batches that wait between two threads.
 pub const BATCHES_WAITING: usize = 4;
 /// Bytes that one source may hand over before the next has its turn.
@@ -123,7 +126,9 @@ pub struct Pulse {
 /// What the reader is made of.
 pub struct Reader {
     /// Sources by name.
-    pub sources: Vec<(Arc<str>, FileSource)>,
+    pub sources: Vec<(Arc<str>, Source)>,
+    /// What ends its wait.
+    pub watch: Watch,
     /// Fingerprint keys by the time of reading.
     pub quarters: Quarters,
     /// What time it is.
@@ -134,8 +139,7 @@ pub struct Reader {
 
 /// Reads all sources in turn until told to stop, or, with `once`, to their present end.
 pub fn read(reader: Reader, out: &SyncSender<ToStage>, pulse: &Pulse) {
-    let Reader { mut sources, mut quarters, clock, mode } = reader;
-    let mut watch = crate::source::file::watch::Watch::new();
+    let Reader { mut sources, mut watch, mut quarters, clock, mode } = reader;
     let mut lags: Vec<Option<Lag>> = vec![None; sources.len()];
     while !pulse.stop.load(Ordering::Relaxed) {
         if quarters.turn(clock.now()) {
@@ -270,6 +274,9 @@ pub struct Group {
     pub unshown: Vec<Shown>,
     /// What is counted then.
     measured: Vec<Count>,
+    /// Who brought what is in the group, and who brought what is committed and not yet signed.
+    receipts: Vec<Receipt>,
+    committed: Vec<Receipt>,
     /// Alerts handed to a worker: alert and receiver.
     pub handed: BTreeSet<(String, String)>,
     /// Receivers known to be down.
@@ -312,6 +319,8 @@ impl Group {
             coverage: Coverage::default(),
             unshown: Vec::new(),
             measured: Vec::new(),
+            receipts: Vec::new(),
+            committed: Vec::new(),
             handed: BTreeSet::new(),
             down: BTreeSet::new(),
             spent: Vec::new(),
@@ -382,11 +391,16 @@ impl Writer {
         }
         self.turn()?;
         // A trickle of messages must not keep what is there from being signed.
-        if more_may_wait && self.clock.since(self.group.last_settle) < CHECKPOINT_EVERY {
+        if more_may_wait && self.clock.since(self.group.last_settle) < self.checkpoint_every() {
             return Ok(false);
         }
         self.settle()?;
         Ok(self.finished())
+    }
+
+    fn checkpoint_every(&self) -> Duration {
+        let waited_for = !self.group.receipts.is_empty() || !self.group.committed.is_empty();
+        if waited_for { RECEIPTS_EVERY } else { CHECKPOINT_EVERY }
     }
 
     fn is_unsigned(&self) -> bool {
@@ -430,7 +444,7 @@ impl Writer {
             || self.group.moved.values().map(BTreeMap::len).sum::<usize>() >= GROUP_STREAMS;
         if full {
             self.commit()?;
-            if self.clock.since(self.group.last_checkpoint) >= CHECKPOINT_EVERY {
+            if self.clock.since(self.group.last_checkpoint) >= self.checkpoint_every() {
                 self.checkpoint()?;
             }
         }
@@ -526,6 +540,7 @@ impl Writer {
                 metrics.source_newest(&name, time, delay);
             }
         });
+        self.group.receipts.extend(staged.receipt.take());
         let position = masked_json(&staged.after);
         // While a snapshot is open its rows are not in the trail, so its stream's position must wait.
         let waiting = snapshot_key(&source, &staged.stream);
@@ -700,6 +715,7 @@ impl Writer {
         }
         let committed = self.trail.commit(&self.group.bodies, &moved, self.clock.now())?;
         self.group.bodies.clear();
+        self.group.committed.append(&mut self.group.receipts);
         self.metrics.trail(committed.commit + 1, self.trail.bytes());
         self.metrics.commit(self.clock.since(started).as_secs_f64());
         self.group.last_commit = self.clock.mark();
@@ -721,6 +737,9 @@ impl Writer {
             self.metrics.checkpoint(size, now);
         }
         self.offer_head(false);
+        for receipt in self.group.committed.drain(..) {
+            receipt.give(size);
+        }
         for count in std::mem::take(&mut self.group.measured) {
             count(&self.metrics);
         }

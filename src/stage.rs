@@ -16,7 +16,7 @@ use crate::model::grant::GrantsLine;
 use crate::model::json::{Object, no_mask};
 use crate::model::record::{FormatContext, Parsed, Record};
 use crate::model::{Event, Finding, Key, KeyRing, Severity, Time};
-use crate::source::{Batch, Notice, RAW_DOMAIN, RawRecord};
+use crate::source::{Batch, Notice, RAW_DOMAIN, RawRecord, Receipt};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -66,6 +66,8 @@ pub struct Staged {
     pub retired: Vec<String>,
     /// What to record before its records.
     pub notices: Vec<Notice>,
+    /// Whom to tell when a signed checkpoint covers it.
+    pub receipt: Option<Receipt>,
     /// Bytes the position moved over.
     pub bytes_read: u64,
     /// Empty lines.
@@ -118,6 +120,7 @@ impl Stage {
             after: Value::Null,
             retired: Vec::new(),
             notices: Vec::new(),
+            receipt: None,
             bytes_read: batch.bytes_read,
             blank: batch.blank,
             newest: None,
@@ -132,7 +135,7 @@ impl Stage {
             }
         }
         (staged.stream, staged.after) = (batch.stream, batch.after);
-        (staged.retired, staged.notices) = (batch.retired, batch.notices);
+        (staged.retired, staged.notices, staged.receipt) = (batch.retired, batch.notices, batch.receipt);
         staged
     }
 
@@ -256,6 +259,8 @@ impl Stage {
         for code in record.defects() {
             event.defect(Defect::new(*code));
         }
+        let context = record.context().iter();
+        event.extra.extend(context.map(|(name, value)| (Cow::Borrowed(*name), value.clone())));
         if event.time.is_some_and(|time| !time.is_writable()) {
             event.time = None;
             event.defect(Defect::field(DefectCode::BadValue, "time"));

@@ -99,6 +99,8 @@ pub(super) struct Served<'a> {
     pub tlog: &'a Option<Spanned<String>>,
     pub witness: &'a Option<Spanned<RawRole>>,
     pub auth: &'a Option<Spanned<RawAuth>>,
+    /// Some source is pushed to.
+    pub pushed: bool,
 }
 
 impl Reader {
@@ -243,9 +245,9 @@ impl Reader {
         if raw.metrics == Some(address) && address.port() != 0 {
             self.say(line(text), "`listen:` and `metrics:` are the same address", "use two ports");
         }
-        if tiles == Tiles::Off && witness.is_none() && raw.witness.is_none() {
-            let what = "`listen:` is accepted and serves nothing: neither `tlog:` nor `witness:` is set, and the \
-                        console is not built yet";
+        if tiles == Tiles::Off && witness.is_none() && raw.witness.is_none() && !raw.pushed {
+            let what = "`listen:` is accepted and serves nothing: neither `tlog:` nor `witness:` nor a source \
+                        with `http:` is set, and the console is not built yet";
             self.warnings.push(what.into());
             return None;
         }

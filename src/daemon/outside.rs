@@ -4,7 +4,7 @@ use crate::anchor::http::Client;
 use crate::anchor::{self, Anchoring, Prover, Reached, Tools};
 use crate::config::{self, Config};
 use crate::error::Failure;
-use crate::listen::{Pages, Tiles, Tlog, Witness};
+use crate::listen::{Ingest, Pages, Tiles, Tlog, Witness};
 use crate::metrics::Metrics;
 use crate::pipeline::ToWriter;
 use crate::trail::note::Verifier;
@@ -77,7 +77,11 @@ fn prover(trail: &Trail) -> Result<Prover, Failure> {
 }
 
 /// Binds `listen:` and prepares what it serves.
-pub(super) fn listen(config: &Config, trail: &Trail) -> Result<Option<(TcpListener, Pages)>, Failure> {
+pub(super) fn listen(
+    config: &Config,
+    trail: &Trail,
+    ingest: Option<Ingest>,
+) -> Result<Option<(TcpListener, Pages)>, Failure> {
     let Some(listen) = &config.listen else { return Ok(None) };
     let tlog = match (listen.tiles, &listen.token_file) {
         (Tiles::Off, _) | (_, None) => None,
@@ -98,5 +102,5 @@ pub(super) fn listen(config: &Config, trail: &Trail) -> Result<Option<(TcpListen
         let address = listen.address;
         Failure::Runtime(format!("`listen:` {address} cannot be served: {error}; choose another, or \"off\""))
     })?;
-    Ok(Some((listener, Pages { tlog, witness })))
+    Ok(Some((listener, Pages { tlog, witness, ingest })))
 }

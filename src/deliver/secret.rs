@@ -20,12 +20,42 @@ pub fn read_password(path: &Path) -> Result<Zeroizing<String>, String> {
 
 /// The same for a secret of another name: one line of text.
 pub fn read(name: &str, path: &Path) -> Result<Zeroizing<String>, String> {
+    read_with(name, path, forbidden(path))
+}
+
+/// The same for a text of several lines.
+pub fn read_text(name: &str, path: &Path) -> Result<Zeroizing<String>, String> {
+    is_private(name, path)?;
+    let shown = path.display();
+    let file = File::open(path).map_err(|error| format!("{name} file {shown}: {}", error.kind()))?;
+    let mut text = Zeroizing::new(String::with_capacity(SECRET_MAX as usize + 64));
+    let read = file.take(SECRET_MAX).read_to_string(&mut text);
+    read.map_err(|error| format!("{name} file {shown}: {}", error.kind()))?;
+    Ok(text)
+}
+
+/// Whether nobody but its owner may open a file.
+pub fn is_private(name: &str, path: &Path) -> Result<(), String> {
+    let shown = path.display();
+    let metadata =
+        std::fs::metadata(path).map_err(|error| format!("{name} file {shown}: {}", error.kind()))?;
+    match metadata.mode() & forbidden(path) {
+        0 => Ok(()),
+        _ => Err(open_to_others(name, path, metadata.mode())),
+    }
+}
+
+fn open_to_others(name: &str, path: &Path, mode: u32) -> String {
+    let (shown, mode) = (path.display(), mode & 0o777);
+    format!("{name} file {shown} is open to others (mode {mode:04o}); run: chmod 0600 {shown}")
+}
+
+fn forbidden(path: &Path) -> u32 {
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
-    let forbidden = match credentials {
+    match credentials {
         Some(folder) if !folder.is_empty() && path.starts_with(&folder) => 0o037,
         _ => 0o077,
-    };
-    read_with(name, path, forbidden)
+    }
 }
 
 fn read_with(name: &str, path: &Path, forbidden: u32) -> Result<Zeroizing<String>, String> {
@@ -36,10 +66,7 @@ fn read_with(name: &str, path: &Path, forbidden: u32) -> Result<Zeroizing<String
         return Err(format!("{name} file {shown} is not a file"));
     }
     if metadata.mode() & forbidden != 0 {
-        let mode = metadata.mode() & 0o777;
-        return Err(format!(
-            "{name} file {shown} is open to others (mode {mode:04o}); run: chmod 0600 {shown}"
-        ));
+        return Err(open_to_others(name, path, metadata.mode()));
     }
     if metadata.len() > SECRET_MAX {
         return Err(format!("{name} file {shown} is longer than {SECRET_MAX} bytes"));

@@ -6,14 +6,17 @@
 //! | `GET /tlog/tile/<L>/<N>[.p/<W>]` | hashes (c2sp.org/tlog-tiles) | the same; `tlog: hashes` or `entries` |
 //! | `GET /tlog/tile/entries/<N>[.p/<W>]` | the entries themselves | the same; `tlog: entries` |
 //! | `POST /witness/add-checkpoint` | a cosignature (c2sp.org/tlog-witness) | everybody: the log's signature says who it is |
+//! | `POST /ingest/<source>` | 202 once a signed checkpoint covers what was pushed ([`ingest`]) | who has that source's token or secret |
 //! | `GET /witness/<hex sha256 of origin>/checkpoint` | the newest checkpoint cosigned of that log | everybody who knows the log's name |
 //!
 //! Nothing else is served. The address is loopback; whoever wants it further away puts a TLS proxy before
-//! it. Host names and connections are limited by [`crate::serve`], bodies by [`REQUEST_MAX`], requests to
-//! the witness by [`witness::RATE`].
+//! it. Host names and connections are limited by [`crate::serve`], bodies by [`REQUEST_MAX`] and, of what is
+//! pushed, by `max_body:`, requests to the witness by [`witness::RATE`].
 
+pub mod ingest;
 pub mod witness;
 
+pub use ingest::Ingest;
 pub use witness::{Witness, WitnessRole};
 
 use crate::clock;
@@ -38,7 +41,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Connections served at a time; more wait in the kernel's queue.
-pub const CONNECTIONS_MAX: usize = 16;
+pub const CONNECTIONS_MAX: usize = 64;
 /// How long a connection may live: a full bundle of entries is up to 15 MiB.
 pub const CONNECTION_MAX: Duration = Duration::from_secs(30);
 /// Shortest and longest token.
@@ -109,6 +112,8 @@ pub struct Pages {
     pub tlog: Option<Tlog>,
     /// The role of witness.
     pub witness: Option<Arc<Witness>>,
+    /// Sources that are pushed to.
+    pub ingest: Option<Ingest>,
 }
 
 /// The trail as a transparency log.
@@ -143,6 +148,9 @@ pub async fn serve(listener: std::net::TcpListener, pages: Pages) -> io::Result<
             .route("/witness/{log}/checkpoint", get(cosigned))
             .with_state(witness);
         router = router.merge(routes);
+    }
+    if let Some(ingest) = pages.ingest {
+        router = router.merge(ingest.routes());
     }
     let router = router.layer(DefaultBodyLimit::max(REQUEST_MAX));
     let limits = Limits { connections: CONNECTIONS_MAX, life: CONNECTION_MAX };

@@ -9,9 +9,24 @@
 //! * A [`Notice`] is a decision about identity or a loss. It belongs into the trail, because an auditor
 //!   must be able to see what the source knew when it read on, started over, or gave up.
 //!
+//! * A [`Receipt`] tells who brought the records that a signed checkpoint covers them. Sources that read
+//!   (files) need none: their position is enough.
+//!
 //! A batch owns its memory and can be sent to another thread.
+//!
+//! Two kinds of source: [`file`] reads what lies there; everything else brings records to an [`inbox`], from
+//! a thread or task of its own ([`push`], [`syslog`], [`exec`] and standard input, [`nats`]).
 
+pub mod exec;
 pub mod file;
+pub mod inbox;
+pub mod nats;
+pub mod push;
+pub mod syslog;
+
+mod cutter;
+mod frame;
+mod text;
 
 use crate::model::event::DefectCode;
 use crate::model::{Hash, Key};
@@ -50,6 +65,87 @@ pub struct Batch {
     pub retired: Vec<String>,
     /// What is to be recorded together with this batch, before its records.
     pub notices: Vec<Notice>,
+    /// Whom to tell when a signed checkpoint covers it.
+    pub receipt: Option<Receipt>,
+}
+
+/// Tells who brought records that they are durable and signed. Dropped untold, it says that they may not be.
+#[derive(Clone, Debug)]
+pub struct Receipt {
+    to: tokio::sync::mpsc::UnboundedSender<Received>,
+    number: u64,
+}
+
+/// A receipt that was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// The number that the receipt was made with.
+    pub number: u64,
+    /// Entries that the checkpoint covers.
+    pub size: u64,
+}
+
+impl Receipt {
+    /// A receipt with a number of its maker's. The channel holds at most one message a batch under way.
+    pub fn new(to: &tokio::sync::mpsc::UnboundedSender<Received>, number: u64) -> Receipt {
+        Receipt { to: to.clone(), number }
+    }
+
+    /// The checkpoint over so many entries is durable.
+    pub fn give(self, size: u64) {
+        // Who does not wait any more (a client that hung up) needs no answer.
+        let _ = self.to.send(Received { number: self.number, size });
+    }
+}
+
+/// One configured source.
+pub enum Source {
+    /// It reads files.
+    File(Box<file::FileSource>),
+    /// Records are brought to it.
+    Inbox(inbox::Inbox),
+}
+
+impl Source {
+    /// Reads on, about as many bytes as the budget allows.
+    pub fn poll(&mut self, mode: file::Mode, budget: u64) -> file::Polled {
+        match self {
+            Source::File(source) => source.poll(mode, budget),
+            Source::Inbox(inbox) => inbox.poll(mode, budget),
+        }
+    }
+
+    /// Uses another key for the digests of raw bytes from now on.
+    pub fn set_raw_key(&mut self, key: Key) {
+        match self {
+            Source::File(source) => source.set_raw_key(key),
+            Source::Inbox(inbox) => inbox.set_raw_key(key),
+        }
+    }
+
+    /// Folders to be watched for hints.
+    pub fn folders(&self) -> &[std::path::PathBuf] {
+        match self {
+            Source::File(source) => source.folders(),
+            Source::Inbox(_) => &[],
+        }
+    }
+
+    /// How far behind it is, as far as is known here.
+    pub fn lag(&self) -> file::Lag {
+        match self {
+            Source::File(source) => source.lag(),
+            Source::Inbox(inbox) => inbox.lag(),
+        }
+    }
+
+    /// Incomplete records at the ends of files.
+    pub fn rest(&self) -> Vec<file::Rest> {
+        match self {
+            Source::File(source) => source.rest(),
+            Source::Inbox(_) => Vec::new(),
+        }
+    }
 }
 
 impl Batch {
@@ -81,6 +177,8 @@ pub struct Odd {
     pub defects: Vec<DefectCode>,
     /// Length in raw bytes.
     pub full_length: u64,
+    /// What came with the record and is not in its text (the header of a syslog message): names, values.
+    pub context: Vec<(&'static str, String)>,
 }
 
 impl RawRecord {
@@ -92,6 +190,10 @@ impl RawRecord {
     /// What was wrong with the bytes.
     pub fn defects(&self) -> &[DefectCode] {
         self.odd.as_ref().map_or(&[], |odd| &odd.defects)
+    }
+    /// What came with the record.
+    pub fn context(&self) -> &[(&'static str, String)] {
+        self.odd.as_ref().map_or(&[], |odd| &odd.context)
     }
     /// Length in raw bytes, also of what was not kept.
     pub fn full_length(&self) -> u64 {

@@ -158,6 +158,7 @@ impl Running {
             after: serde_json::json!({ "offset": self.read }),
             retired: Vec::new(),
             notices: Vec::new(),
+            receipt: None,
         });
     }
 

@@ -6,10 +6,10 @@
 //! hole counts only once something stands behind it.
 
 use super::Shared;
-use super::frame::unit;
 use super::identity::{Mark, WINDOW, next_data, read_at};
 use super::stream::{Piece, Stream};
 use crate::model::record::Framing;
+use crate::source::frame::unit;
 use crate::source::{Batch, Fact};
 use std::fs::File;
 

@@ -4,11 +4,11 @@
 //! terminator.
 
 use super::Shared;
-use super::frame::{Scan, unit};
 use super::identity::WINDOW;
 use crate::model::digest::Running;
 use crate::model::record::Encoding;
 use crate::source::RAW_DOMAIN;
+use crate::source::frame::{Scan, unit};
 
 /// Of a record that is too long, so many bytes are kept.
 pub(super) const KEPT: usize = 64 * 1024;

@@ -21,14 +21,12 @@
 pub mod glob;
 pub mod watch;
 
-mod frame;
 mod hole;
 mod identity;
 mod long;
 mod position;
 mod stream;
 mod sweep;
-mod text;
 
 #[cfg(test)]
 mod tests;
@@ -39,6 +37,7 @@ use crate::model::record::{Encoding, Framing};
 use glob::Glob;
 use identity::{WINDOW, open_regular};
 use position::{Position, STARTED};
+pub(super) use position::{letters, parse_letters as from_letters};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt;
@@ -408,6 +407,7 @@ impl FileSource {
             bytes_read: 0,
             retired: Vec::new(),
             notices: Vec::new(),
+            receipt: None,
         }
     }
 

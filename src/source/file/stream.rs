@@ -9,16 +9,16 @@
 //! were read. A truncation destroys them, so bytes of one generation are never taken for another's, even
 //! if the file has grown past the offset again.
 
-use super::frame::{self, Cut, Scan, unit};
 use super::hole::zeros;
 use super::identity::{Identity, Look, Mark, WINDOW, read_at, read_window};
 use super::long::{KEPT, Long, carriage_return, whole_units};
 use super::position::{Position, stream_id};
-use super::text::{Start, decode, decode_one, start_of};
 use super::{Mode, Shared};
 use crate::model::Hash;
 use crate::model::event::DefectCode;
 use crate::model::record::{Encoding, Framing};
+use crate::source::frame::{self, Cut, Scan, unit};
+use crate::source::text::{Start, decode, decode_one, start_of};
 use crate::source::{Batch, Fact, Notice, Odd, RAW_DOMAIN, RawRecord};
 use std::fs::File;
 use std::io;
@@ -186,6 +186,7 @@ impl Stream {
             bytes_read: 0,
             retired: std::mem::take(&mut self.retires),
             notices: std::mem::take(&mut self.notices),
+            receipt: None,
         }
     }
 
@@ -562,6 +563,7 @@ impl Stream {
             raw_mac: Some(long.mac.finish()),
             defects: vec![DefectCode::RecordTooLong],
             full_length: whole - terminator as u64 - return_length,
+            context: Vec::new(),
         };
         if invalid {
             odd.defects.push(DefectCode::InvalidUtf8);
