@@ -17,6 +17,8 @@ use crate::error::Failure;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
 
 /// A security and compliance auditing daemon for CRM deployments.
 ///
@@ -79,13 +81,14 @@ pub fn main() -> ExitCode {
         Command::Run(_) => tracing::Level::INFO,
         _ => tracing::Level::WARN,
     };
-    tracing_subscriber::fmt()
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .with_target(false)
-        .without_time() // The service manager's journal stamps every line.
-        .with_max_level(level)
-        .init();
+        .without_time(); // The service manager's journal stamps every line.
+    // What libraries have to say is said by us, where it matters, in words that help.
+    let ours = Targets::new().with_target("crmwarden", level);
+    tracing_subscriber::registry().with(lines).with(ours).init();
     let result = match &cli.command {
         Command::Demo(demo) => demo.main(),
         Command::Run(run) => run.main(&cli),

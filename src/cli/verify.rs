@@ -2,8 +2,9 @@
 
 use super::{Cli, print};
 use crate::error::Failure;
-use crate::trail::disk;
+use crate::trail::disk::{self, RealDisk};
 use crate::trail::note::NOTE_MAX;
+use crate::trail::overlap::{Overlap, RANGES_MAX, overlaps};
 use crate::trail::timestamp::Authorities;
 use crate::trail::tlog_policy::of_trust_file;
 use crate::trail::trust::Trust;
@@ -57,8 +58,39 @@ impl Verify {
                 worst = Some((outcome.verdict, outcome.exit));
             }
         }
+        if dirs.len() > 1 {
+            for overlap in overlaps(&RealDisk, &dirs)? {
+                let json = serde_json::to_string(&overlap)
+                    .map_err(|error| Failure::Runtime(format!("cannot write the result: {error}")))?;
+                print(&if cli.json { format!("{json}\n") } else { shared(&overlap) })?;
+            }
+        }
         Ok(worst.map_or(0, |(_, exit)| exit))
     }
+}
+
+/// What stands in two of several trails.
+fn shared(overlap: &Overlap) -> String {
+    let Overlap { stream, messages, twice, ranges, within_one } = overlap;
+    let mut text = match twice {
+        0 => format!("{stream}: no message stands in two of these trails ({messages} in all)\n"),
+        _ => format!(
+            "{stream}: {twice} messages stand in two of these trails ({messages} in all): a daemon was killed before\n\
+             the server had its acknowledgement, and another read them again. Sequences:\n"
+        ),
+    };
+    for (first, last) in ranges {
+        text.push_str(&if first == last { format!("  {first}\n") } else { format!("  {first} to {last}\n") });
+    }
+    if ranges.len() == RANGES_MAX {
+        text.push_str("  and perhaps more\n");
+    }
+    if *within_one > 0 {
+        text.push_str(&format!(
+            "{stream}: {within_one} messages stand twice in one trail: a fault, please report it\n"
+        ));
+    }
+    text
 }
 
 /// Everything that a trust file says: keys, whose cosignatures and whose time stamps count.

@@ -30,15 +30,22 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 /// Messages that may be under way: pulled, and not confirmed.
 pub const PENDING_MAX: usize = 512;
 /// A message that was not acknowledged for so long is delivered again.
 pub const ACK_WAIT: Duration = Duration::from_secs(30);
-/// How long a pull waits for messages.
+/// Messages that the server is asked for at a time.
+const PULL_MAX: usize = 256;
+/// How long such a request stands at the server, and how often the server says that it does.
+const PULL_EXPIRES: Duration = Duration::from_secs(20);
+const HEARTBEAT: Duration = Duration::from_secs(5);
+/// How long a message is waited for at a time.
 const PULL_WAIT: Duration = Duration::from_secs(1);
+/// Messages that come so soon after the one before are one delivery.
+const COLLECT: Duration = Duration::from_millis(10);
 /// How long the server may take to confirm.
 const CONFIRM_WAIT: Duration = Duration::from_secs(5);
 /// Longest pause between two tries to reach the server.
@@ -83,6 +90,8 @@ enum Failed {
 struct Under {
     client: Client,
     consumer: PullConsumer,
+    /// What the server sends; it is asked for more before it runs dry.
+    incoming: pull::Stream,
     /// Handed over: the receipt's number, and its messages.
     handed: BTreeMap<u64, Vec<(u64, Message)>>,
     told: UnboundedSender<Received>,
@@ -200,8 +209,8 @@ impl Reader {
         *pause = Duration::from_millis(250);
         let ended = self.pull(&mut under).await;
         // What is on its way is waited for as long as the writer lives, and confirmed.
-        let given_back = self.settle(&mut under).await;
-        ended.and(given_back)
+        self.settle(under).await;
+        ended
     }
 
     async fn connect(&mut self) -> Result<Under, String> {
@@ -227,8 +236,12 @@ impl Reader {
         let (created, last) = (info.created.to_string(), info.state.last_sequence);
         self.compare(&created, last).await;
         let consumer = self.consumer(&stream).await?;
+        let stream =
+            consumer.stream().max_messages_per_batch(PULL_MAX).expires(PULL_EXPIRES).heartbeat(HEARTBEAT);
+        let incoming =
+            stream.messages().await.map_err(|error| format!("messages cannot be pulled: {error}"))?;
         let (told, receipts) = unbounded_channel();
-        Ok(Under { client, consumer, handed: BTreeMap::new(), told, receipts })
+        Ok(Under { client, consumer, incoming, handed: BTreeMap::new(), told, receipts })
     }
 
     /// Whether the stream is the one that was read, and has not lost what it had.
@@ -295,7 +308,10 @@ impl Reader {
                 }
                 continue;
             }
-            let messages = self.fetch(under, PENDING_MAX - pending).await?;
+            let messages = match self.once {
+                true => self.fetch_once(under, PENDING_MAX - pending).await?,
+                false => self.fetch(under, PENDING_MAX - pending).await?,
+            };
             let nothing = messages.is_empty();
             self.hand_over(under, messages).await?;
             if nothing && self.once {
@@ -304,31 +320,47 @@ impl Reader {
         }
     }
 
-    async fn fetch(&mut self, under: &Under, most: usize) -> Result<Vec<Message>, Failed> {
+    /// What is there, at most so many: the first is waited for a little, the others hardly.
+    async fn fetch(&mut self, under: &mut Under, most: usize) -> Result<Vec<Message>, Failed> {
         let now = |error: &dyn std::fmt::Display| Failed::Now(format!("messages cannot be pulled: {error}"));
-        // A pull whose limit is smaller than the next message would wait for ever.
-        let (most, bytes) = (most.min(256), self.max_record.max(PIECE));
-        let consumer = &under.consumer;
-        let batch = match self.once {
-            true => consumer.fetch().max_messages(most).max_bytes(bytes).messages().await,
-            false => consumer.batch().max_messages(most).max_bytes(bytes).expires(PULL_WAIT).messages().await,
-        };
-        let mut batch = batch.map_err(|error| now(&error))?;
-        let mut messages = Vec::new();
-        loop {
-            tokio::select! {
-                message = timeout(PULL_WAIT * 5, batch.next()) => match message {
-                    Ok(Some(Ok(message))) => messages.push(message),
-                    Ok(Some(Err(error))) if messages.is_empty() => return Err(now(&error)),
-                    Ok(Some(Err(_)) | None) => return Ok(messages),
-                    Err(_) if messages.is_empty() => return Err(now(&"the server does not answer")),
-                    Err(_) => return Ok(messages),
-                },
-                // What waits for more is not to wait for the whole pull.
-                () = sleep(Duration::from_millis(20)), if !messages.is_empty() => return Ok(messages),
+        let mut messages: Vec<Message> = Vec::new();
+        let mut bytes = 0;
+        while messages.len() < most && bytes < PIECE {
+            let patience = if messages.is_empty() { PULL_WAIT } else { COLLECT };
+            let met = tokio::select! {
+                met = timeout(patience, under.incoming.next()) => met,
                 _ = self.stop.changed() => return Ok(messages),
+            };
+            match met {
+                Err(_) => break,
+                Ok(Some(Ok(message))) => {
+                    bytes += message.payload.len();
+                    messages.push(message);
+                }
+                // What came before an error is taken; the error comes again.
+                Ok(_) if !messages.is_empty() => break,
+                Ok(Some(Err(error))) => return Err(now(&error)),
+                Ok(None) => return Err(now(&"the subscription ended")),
             }
         }
+        Ok(messages)
+    }
+
+    /// With `--once`: a pull that ends when the server has no more.
+    async fn fetch_once(&mut self, under: &Under, most: usize) -> Result<Vec<Message>, Failed> {
+        let failed =
+            |error: &dyn std::fmt::Display| Failed::Now(format!("messages cannot be pulled: {error}"));
+        let most = most.min(PULL_MAX);
+        // A pull whose limit is smaller than the next message would never get it.
+        let bytes = self.max_record.max(PIECE);
+        let batch = under.consumer.fetch().max_messages(most).max_bytes(bytes).messages().await;
+        let mut batch = batch.map_err(|error| failed(&error))?;
+        let mut messages = Vec::new();
+        // To its end: what comes to a pull that nobody reads is lost until it is delivered again.
+        while let Some(message) = timeout(CONFIRM_WAIT, batch.next()).await.map_err(|error| failed(&error))? {
+            messages.push(message.map_err(|error| failed(&error))?);
+        }
+        Ok(messages)
     }
 
     /// New messages go to the reader; those that are in the trail already are confirmed again.
@@ -411,7 +443,7 @@ impl Reader {
     }
 
     /// The end of a session: what was handed over is confirmed once it is signed, the rest given back.
-    async fn settle(&mut self, under: &mut Under) -> Result<(), Failed> {
+    async fn settle(&mut self, mut under: Under) {
         // Only the receipts under way can still speak.
         under.told = unbounded_channel().0;
         while !under.handed.is_empty() {
@@ -419,17 +451,31 @@ impl Reader {
                 Some(received) => {
                     let messages = under.handed.remove(&received.number).unwrap_or_default();
                     // A server that is gone confirms nothing, and what was not confirmed comes again.
-                    let _ = self.acknowledge(under, messages).await;
+                    let _ = self.acknowledge(&under, messages).await;
                 }
                 None => break,
             }
         }
+        let mut back = Vec::new();
         for (sequence, message) in std::mem::take(&mut under.handed).into_values().flatten() {
             self.place.open.remove(&sequence);
+            back.push(message);
+        }
+        // Sent to us and not looked at: whoever comes next is not to wait for the acknowledgement's time.
+        while let (false, Ok(Some(Ok(message)))) = (self.once, timeout(COLLECT, under.incoming.next()).await)
+        {
+            back.push(message);
+            if back.len() > PENDING_MAX {
+                break;
+            }
+        }
+        // Without this the server would deliver what is given back to us again.
+        drop(under.incoming);
+        let _ = timeout(CONFIRM_WAIT, under.client.flush()).await;
+        for message in back {
             let _ = timeout(CONFIRM_WAIT, message.ack_with(AckKind::Nak(None))).await;
         }
         let _ = timeout(CONFIRM_WAIT, under.client.flush()).await;
-        Ok(())
     }
 }
 

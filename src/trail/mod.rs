@@ -105,6 +105,7 @@ pub mod epoch;
 pub mod generation;
 pub mod keys;
 pub mod note;
+pub mod overlap;
 pub mod pack;
 pub mod proof;
 pub mod prune;
