@@ -47,14 +47,15 @@ const LONG_FUNCTIONS: &[(&str, &str)] = &[
 
 /// Where the file system is touched.
 const FILE_EDGES: &[&str] = &[
-    "cli/demo.rs",          // appends to the sample feeds
-    "cli/scan.rs",          // reads the files that it is given
-    "control.rs",           // mode of the socket
-    "daemon.rs",            // removes the socket
-    "deliver/directory.rs", // writes alerts as files
-    "deliver/secret.rs",    // reads the password's file
-    "deliver/smtp.rs",      // reads the authority's certificate
-    "source/exec.rs",       // whether a command can be found, for `check`
+    "cli/demo.rs",            // appends to the sample feeds
+    "cli/scan.rs",            // reads the files that it is given
+    "control.rs",             // mode of the socket
+    "daemon.rs",              // removes the socket
+    "deliver/directory.rs",   // writes alerts as files
+    "deliver/secret.rs",      // reads the password's file
+    "deliver/smtp.rs",        // reads the authority's certificate
+    "source/exec.rs",         // whether a command can be found, for `check`
+    "source/file/content.rs", // unpacks into nameless files
     "source/file/glob.rs",
     "source/file/hole.rs",
     "source/file/identity.rs",

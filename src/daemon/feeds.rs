@@ -107,8 +107,8 @@ impl Feeds {
                 })
                 .collect();
             let kind = match &source.input {
-                Input::Files { paths, .. } => {
-                    Source::File(Box::new(files(made, source, paths, &positions).map_err(failed)?))
+                Input::Files { paths, whole } => {
+                    Source::File(Box::new(files(made, source, (paths, *whole), &positions).map_err(failed)?))
                 }
                 input => {
                     let limits = (source.encoding, source.max_record);
@@ -239,7 +239,7 @@ fn thread(
 fn files(
     made: &Made<'_>,
     source: &config::Source,
-    paths: &[String],
+    (paths, whole): (&[String], bool),
     positions: &Positions,
 ) -> Result<FileSource, String> {
     let format = made.formats.get(&source.name).copied().unwrap_or(source.format);
@@ -252,6 +252,8 @@ fn files(
         max_record: source.max_record,
         read_size: READ_SIZE,
         exclude: made.config.own_folders(),
+        scratch: Some(made.config.state.clone()),
+        whole,
         matching_key: made.matching.clone(),
         raw_key: made.fingerprint.clone(),
     })

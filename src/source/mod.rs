@@ -284,6 +284,11 @@ pub enum Fact {
         /// First byte after.
         to: u64,
     },
+    /// A delivered file holds what another one held; it is not read again.
+    Duplicate {
+        /// The other one.
+        of: String,
+    },
     /// A compressed file; its content is not read.
     Compressed {
         /// `gzip`, `zstd`, `xz` or `bzip2`.
@@ -312,6 +317,7 @@ impl Notice {
             Fact::Returned => "returned",
             Fact::GapPossible { .. } => "gap_possible",
             Fact::Hole { .. } => "hole",
+            Fact::Duplicate { .. } => "duplicate",
             Fact::Compressed { .. } => "compressed",
             Fact::Unreadable { .. } => "unreadable",
             Fact::Readable => "readable",
@@ -372,6 +378,7 @@ impl fmt::Display for Notice {
                 write!(f, "{file}: bytes from {from} on may be lost: {why}")
             }
             Fact::Hole { from, to } => write!(f, "{file}: NUL bytes from {from} to {to} passed over"),
+            Fact::Duplicate { of } => write!(f, "{file}: the same content as {of}, not read again"),
             Fact::Compressed { kind } => write!(f, "{file}: compressed with {kind}, its content is not read"),
             Fact::Unreadable { why } => write!(f, "{file}: cannot be read: {why}"),
             Fact::Readable => write!(f, "{file}: can be read again"),

@@ -9,6 +9,10 @@
 //!   between the position before and [`Batch::after`](super::Batch::after), all in raw bytes.
 //! * **Nothing is dropped silently**: every decision about identity and every loss is a
 //!   [`Notice`](super::Notice) that travels with the position that it explains.
+//! * **A packed file (gzip, zstd) is what it unpacks to** ([`content`]). A rotated file that was compressed goes
+//!   on where reading was, once the original is gone; beside its original it is left alone.
+//! * **Delivered whole** ([`Options::whole`]): a file is read once it was quiet for [`SETTLE`], its last record
+//!   needs no end, and each content is read once, under whatever names it comes.
 //! * A file is never mapped into memory (a truncation would kill the process), never written, and only
 //!   regular files are opened. Folders in [`Options::exclude`] are never read.
 //! * Memory is bounded by the budget of a poll, whatever the length of a line.
@@ -21,9 +25,11 @@
 pub mod glob;
 pub mod watch;
 
+mod content;
 mod hole;
 mod identity;
 mod long;
+mod packed;
 mod position;
 mod stream;
 mod sweep;
@@ -32,10 +38,10 @@ mod sweep;
 mod tests;
 
 use super::{Batch, Fact, Notice};
-use crate::model::Key;
 use crate::model::record::{Encoding, Framing};
+use crate::model::{Hash, Key};
 use glob::Glob;
-use identity::{WINDOW, open_regular};
+use identity::WINDOW;
 use position::{Position, STARTED};
 pub(super) use position::{letters, parse_letters as from_letters};
 use serde_json::Value;
@@ -59,6 +65,12 @@ pub const OPEN_FILES: usize = 512;
 pub const QUIET: Duration = Duration::from_secs(60);
 /// Positions of so many vanished files are kept.
 pub const ABSENT: usize = 1024;
+/// The same where files are delivered whole: a day of hourly files comes again under other names.
+pub const ABSENT_WHOLE: usize = 10_000;
+/// A delivered file that did not change for so long is complete.
+pub const SETTLE: Duration = Duration::from_secs(5);
+/// So many unpacked files are kept open.
+const UNPACKED_OPEN: usize = 8;
 /// While there is much to read, the file system is looked over once in this time.
 const SWEEP_WHILE_BUSY: Duration = Duration::from_secs(1);
 
@@ -81,6 +93,10 @@ pub struct Options {
     pub read_size: usize,
     /// Files and folders that are never read: our own state, the outboxes.
     pub exclude: Vec<PathBuf>,
+    /// Where packed files are unpacked; without it they are named and not read.
+    pub scratch: Option<PathBuf>,
+    /// Files are delivered whole.
+    pub whole: bool,
     /// The key of file identity; it is not rotated.
     pub matching_key: Key,
     /// The key of [`RawRecord::raw_mac`](super::RawRecord::raw_mac).
@@ -163,6 +179,8 @@ struct Shared {
     read_size: usize,
     /// Bytes that one fixed record may take; 0 for other framings.
     fixed_size: usize,
+    scratch: Option<PathBuf>,
+    whole: bool,
     matching: Key,
     raw: Key,
     /// The last header seen: files of one feed mostly have the same one, and share it.
@@ -199,6 +217,10 @@ pub struct FileSource {
     by_inode: HashMap<(u64, u64), u64>,
     next_serial: u64,
     handles: HashMap<u64, File>,
+    /// What packed files hold, in files without a name; the oldest are given up first.
+    unpacked: VecDeque<(u64, File)>,
+    /// Which stream held a content first, where files are delivered whole.
+    contents: HashMap<Hash, u64>,
     /// Handles by last use, oldest first; entries of later used ones are stale and skipped.
     uses: VecDeque<(u64, u64)>,
     clock: u64,
@@ -244,6 +266,8 @@ impl FileSource {
                 max_record: options.max_record,
                 read_size: options.read_size.max(WINDOW),
                 fixed_size,
+                scratch: options.scratch,
+                whole: options.whole,
                 matching: options.matching_key,
                 raw: options.raw_key,
                 header: std::sync::Mutex::new(None),
@@ -256,6 +280,8 @@ impl FileSource {
             by_inode: HashMap::new(),
             next_serial: 0,
             handles: HashMap::new(),
+            unpacked: VecDeque::new(),
+            contents: HashMap::new(),
             uses: VecDeque::new(),
             clock: 0,
             due: VecDeque::new(),
@@ -301,18 +327,32 @@ impl FileSource {
                 let age = |identity: &identity::Identity, generation| (identity.born, generation);
                 let known = self.streams.get(&other).map(|one| age(&one.identity, one.generation));
                 if known > Some(age(&position.identity, position.generation)) {
-                    let mut stream = Stream::resumed(id.clone(), position, now);
-                    stream.retires.push(id.clone());
-                    self.retired.push(stream);
+                    self.remember_gone(id, position, now);
                     continue;
                 }
                 self.replaced(other);
             }
+            let content = position.content;
             let serial = self.add(Stream::resumed(id.clone(), position, now));
+            if let Some(content) = content {
+                self.contents.entry(content).or_insert(serial);
+            }
             if gone {
                 self.absent.push_back(serial);
             }
         }
+    }
+
+    /// A file whose inode is another's now. It may go on in a packed one, and its content may come again.
+    fn remember_gone(&mut self, id: &str, mut position: Position, now: Instant) {
+        position.gone = true;
+        let serial = self.next_serial;
+        self.next_serial += 1;
+        if let Some(content) = position.content {
+            self.contents.entry(content).or_insert(serial);
+        }
+        self.streams.insert(serial, Stream::resumed(id.to_owned(), position, now));
+        self.absent.push_back(serial);
     }
 
     /// Uses another key for the digests of raw bytes from now on.
@@ -417,13 +457,19 @@ impl FileSource {
             self.trouble(serial, &error);
             return 0;
         }
+        if let Err(error) = self.compare_content(serial) {
+            self.trouble(serial, &error);
+            return 0;
+        }
         let Some(stream) = self.streams.get_mut(&serial) else { return 0 };
-        let Some(file) = self.handles.get(&serial) else {
+        let unpacked = self.unpacked.iter().find(|(other, _)| *other == serial).map(|(_, file)| file);
+        let Some(file) = self.handles.get(&serial).or(unpacked) else {
             stream.due = false;
             return 0;
         };
         match stream.turn(&self.shared, file, mode) {
             Ok(Turned::Went { read, more, batch }) => {
+                stream.unfinished = false;
                 if std::mem::take(&mut stream.trouble) {
                     stream.note(Fact::Readable);
                 }
@@ -464,25 +510,68 @@ impl FileSource {
         let Some(stream) = self.streams.get_mut(&serial) else { return Ok(()) };
         stream.used = self.clock;
         self.uses.push_back((serial, self.clock));
-        if self.handles.contains_key(&serial) {
+        if self.handles.contains_key(&serial) || self.unpacked.iter().any(|(other, _)| *other == serial) {
             self.forget_stale_uses();
             return Ok(());
         }
         let path = stream.path.clone();
         let wanted = (stream.identity.dev, stream.identity.ino);
         while self.handles.len() >= OPEN_FILES && self.close_one() {}
-        let (file, meta) = match open_regular(&path) {
+        let scratch = self.shared.scratch.clone();
+        let opened = match content::open(&path, scratch.as_deref()) {
             // Others may have used up what the process is allowed.
             Err(error) if error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) => {
                 self.close_one();
-                open_regular(&path)?
+                content::open(&path, scratch.as_deref())?
             }
             opened => opened?,
         };
         // Renamed since the sweep: the next one finds it.
-        if (identity::Identity::of(&meta).dev, identity::Identity::of(&meta).ino) == wanted {
-            self.handles.insert(serial, file);
+        let identity = identity::Identity::of(&opened.meta);
+        if (identity.dev, identity.ino) == wanted {
+            self.keep_open(serial, opened);
         }
+        Ok(())
+    }
+
+    fn keep_open(&mut self, serial: u64, opened: content::Content) {
+        if let Some(stream) = self.streams.get_mut(&serial) {
+            stream.packed = opened.packed;
+        }
+        if !opened.packed {
+            self.handles.insert(serial, opened.file);
+            return;
+        }
+        self.unpacked.push_back((serial, opened.file));
+        if self.unpacked.len() > UNPACKED_OPEN {
+            self.unpacked.pop_front();
+        }
+    }
+
+    fn unpacked(&self, serial: u64) -> Option<&File> {
+        self.unpacked.iter().find(|(other, _)| *other == serial).map(|(_, file)| file)
+    }
+
+    /// Where files are delivered whole: a content that another file held is taken as read.
+    fn compare_content(&mut self, serial: u64) -> io::Result<()> {
+        let Some(stream) = self.streams.get(&serial) else { return Ok(()) };
+        let Some(file) = self.handles.get(&serial).or_else(|| self.unpacked(serial)) else { return Ok(()) };
+        if !self.shared.whole || stream.content.is_some() {
+            return Ok(());
+        }
+        let (digest, length) = content::digest(&self.shared.matching, file)?;
+        let first = self.contents.get(&digest).copied().filter(|first| *first != serial);
+        let of = first.and_then(|first| self.streams.get(&first)).map(|first| first.file.to_string());
+        let file = file.try_clone()?;
+        let Some(stream) = self.streams.get_mut(&serial) else { return Ok(()) };
+        if let Some(of) = of {
+            stream.pass_over_all(&self.shared, &file, length)?;
+            stream.note(Fact::Duplicate { of });
+            self.noted.insert(serial);
+        } else {
+            self.contents.insert(digest, serial);
+        }
+        stream.content = Some(digest);
         Ok(())
     }
 
@@ -522,7 +611,12 @@ impl FileSource {
     fn trouble(&mut self, serial: u64, error: &io::Error) {
         let Some(stream) = self.streams.get_mut(&serial) else { return };
         stream.due = false;
-        stream.look = None;
+        // A packed file that ends in the middle is still being written: the sweep comes back when it has changed,
+        // and when it was quiet for long.
+        if error.kind() == io::ErrorKind::UnexpectedEof && !std::mem::replace(&mut stream.unfinished, true) {
+            return;
+        }
+        stream.look = stream.look.filter(|_| error.kind() == io::ErrorKind::UnexpectedEof);
         // A file that is not there is the next sweep's business.
         if error.kind() != io::ErrorKind::NotFound && !std::mem::replace(&mut stream.trouble, true) {
             stream.note(Fact::Unreadable { why: error.to_string() });

@@ -9,6 +9,8 @@
 //! | `offset` | first byte of the first record not yet handed out |
 //! | `end` | size when last looked at |
 //! | `head`, `before` | `{len, mac}` of the first bytes, and of those before `offset` |
+//! | `content` | keyed digest of the whole content, where files are delivered whole |
+//! | `packed` | present and `true` when the file is compressed: `offset` and `end` are of what it unpacks to |
 //! | `rotated`, `held`, `gone` | present and `true` when so: renamed; perhaps a copy in the making; not found |
 //!
 //! Everything that goes into the trail passes a mask that replaces what looks like a card number. A
@@ -38,6 +40,8 @@ pub(super) struct Position {
     pub rotated: bool,
     pub held: bool,
     pub gone: bool,
+    pub packed: bool,
+    pub content: Option<Hash>,
 }
 
 /// Bytes as the letters `a` to `p`, two a byte.
@@ -108,7 +112,12 @@ impl Position {
         put("end", integer(self.end));
         put("head", mark(&self.head));
         put("before", mark(&self.before));
-        for (name, flag) in [("rotated", self.rotated), ("held", self.held), ("gone", self.gone)] {
+        if let Some(content) = &self.content {
+            put("content", Value::from(letters(&content.0)));
+        }
+        let flags =
+            [("rotated", self.rotated), ("held", self.held), ("gone", self.gone), ("packed", self.packed)];
+        for (name, flag) in flags {
             if flag {
                 put(name, Value::Bool(true));
             }
@@ -138,6 +147,8 @@ impl Position {
             rotated: flag("rotated"),
             held: flag("held"),
             gone: flag("gone"),
+            packed: flag("packed"),
+            content: value.get("content").and_then(parse_hash),
         })
     }
 }
@@ -161,6 +172,8 @@ mod tests {
             rotated: true,
             held: false,
             gone: false,
+            packed: true,
+            content: Some(Hash([3; 32])),
         };
         let mut value = position.to_value();
         assert_eq!(Position::parse(&value), Some(position.clone()));

@@ -75,6 +75,12 @@ pub(super) struct Stream {
     pub used: u64,
     pub trouble: bool,
     pub compressed: bool,
+    /// The file is unpacked: offsets are of its content.
+    pub packed: bool,
+    /// It was packed and ended in the middle when it was last opened.
+    pub unfinished: bool,
+    /// Keyed digest of everything, where files are delivered whole.
+    pub content: Option<Hash>,
     pub notices: Vec<Notice>,
     pub retires: Vec<String>,
     /// In [`Mode::Once`], the size when the sweep looked.
@@ -114,6 +120,9 @@ impl Stream {
             used: 0,
             trouble: false,
             compressed: false,
+            packed: false,
+            unfinished: false,
+            content: None,
             notices: Vec::new(),
             retires: Vec::new(),
             until: 0,
@@ -136,6 +145,7 @@ impl Stream {
         stream.rotated = position.rotated;
         stream.held = position.held;
         stream.gone = position.gone;
+        (stream.packed, stream.content) = (position.packed, position.content);
         stream.verified = false;
         stream
     }
@@ -154,6 +164,8 @@ impl Stream {
             rotated: self.rotated,
             held: self.held,
             gone: self.gone,
+            packed: self.packed,
+            content: self.content,
         }
     }
 
@@ -200,6 +212,7 @@ impl Stream {
         (self.head, self.before) = (Mark::default(), Mark::default());
         (self.start, self.header, self.long) = (None, Header::Unknown, None);
         (self.look, self.verified, self.compressed, self.finish) = (None, true, false, false);
+        self.content = None;
     }
 
     /// Follows a long record from its start again, for another key.
@@ -235,6 +248,16 @@ impl Stream {
         }
     }
 
+    /// Takes everything that is there as read: another file held it.
+    pub fn pass_over_all(&mut self, shared: &Shared, file: &File, length: u64) -> io::Result<()> {
+        let from = length.saturating_sub(WINDOW as u64);
+        let tail = read_at(file, from, WINDOW)?;
+        self.before = Mark::before(&shared.matching, &[], &tail);
+        (self.offset, self.end, self.long) = (length, length, None);
+        self.head = Mark::default();
+        self.grow_head(shared, file, length).map(|_| ())
+    }
+
     /// Continues another stream's reading in this file, which holds the same bytes.
     pub fn take_over(&mut self, other: &mut Stream) {
         let id = std::mem::replace(&mut self.id, other.id.clone());
@@ -250,11 +273,18 @@ impl Stream {
     pub fn turn(&mut self, shared: &Shared, file: &File, mode: Mode) -> io::Result<Turned> {
         let meta = file.metadata()?;
         let look = Look::of(&meta);
-        self.look = Some(look);
+        // How a packed file looks on the disk is the sweep's to know.
+        match self.packed {
+            true => self.until = look.size,
+            false => self.look = Some(look),
+        }
         // Not before the content is compared may the known end become a smaller one.
         self.end = self.end.max(look.size);
-        self.modified = meta.modified().ok();
-        let last = mode == Mode::Final || self.finish;
+        if !self.packed {
+            self.modified = meta.modified().ok();
+        }
+        // Nothing is ever added to what was unpacked, or was delivered whole.
+        let last = mode == Mode::Final || self.finish || self.packed || shared.whole;
         if self.offset > 0 && !self.verified && self.intact(shared, file)?.is_none() {
             return Ok(Turned::Changed);
         }

@@ -16,7 +16,9 @@ use super::glob::Found;
 use super::identity::{Identity, Look, Mark, WINDOW, open_regular, path_mac, read_at, read_window};
 use super::position::stream_id;
 use super::stream::Stream;
-use super::{ABSENT, FileSource, Mode, QUIET, SWEEP_WHILE_BUSY, StartAt, has_name};
+use super::{
+    ABSENT, ABSENT_WHOLE, FileSource, Mode, QUIET, SETTLE, SWEEP_WHILE_BUSY, StartAt, content, has_name,
+};
 use crate::source::{Batch, Fact, Notice};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, File, Metadata};
@@ -208,16 +210,29 @@ impl FileSource {
         let look = Look::of(meta);
         if stream.look.is_some_and(|before| before != look) {
             stream.quiet_since = now;
+            self.unpacked.retain(|(other, _)| *other != serial);
+            (stream.content, stream.unfinished) = (None, false);
+            stream.held |= self.shared.whole;
         }
-        stream.end = stream.end.max(look.size);
-        stream.until = look.size;
+        if !stream.packed {
+            stream.end = stream.end.max(look.size);
+            stream.until = look.size;
+        }
         stream.modified = meta.modified().ok();
+        let quiet = now.saturating_duration_since(stream.quiet_since);
+        if stream.unfinished && !stream.trouble && quiet >= QUIET {
+            order.push((stream.modified, serial));
+        }
         if stream.held {
-            let copying = now.saturating_duration_since(stream.quiet_since) < COPY_QUIET;
+            let wait = if self.shared.whole { SETTLE } else { COPY_QUIET };
             stream.look = Some(look);
-            if copying && mode == Mode::Follow {
+            if mode == Mode::Follow && quiet < wait {
                 return;
             }
+            if stream.packed && !self.shared.whole && !self.is_free(serial) {
+                return;
+            }
+            let Some(stream) = self.streams.get_mut(&serial) else { return };
             stream.held = false;
             order.push((stream.modified, serial));
         } else if stream.look != Some(look) || mode != Mode::Follow {
@@ -300,14 +315,17 @@ impl FileSource {
                 && let Some(file) = self.handles.remove(&serial)
                 && !has_name(&file)
             {
-                self.ended(serial);
+                self.ended(serial, &file);
             }
         }
     }
 
     /// A file whose last name was removed was read to its end.
-    fn ended(&mut self, serial: u64) {
+    fn ended(&mut self, serial: u64, file: &File) {
         let Some(mut stream) = self.remove(serial) else { return };
+        if self.goes_on_packed(&mut stream, Some(file)) {
+            return;
+        }
         let succeeded = self.streams.values().any(|one| one.listed && one.path_mac == stream.path_mac);
         stream.note(if succeeded { Fact::Replaced { unread: 0 } } else { Fact::Gone { unread: 0 } });
         self.retire(stream);
@@ -315,11 +333,20 @@ impl FileSource {
 
     /// Another file has this stream's inode.
     pub(super) fn replaced(&mut self, serial: u64) {
-        let Some(mut stream) = self.remove(serial) else { return };
-        // What was unread when it went has been reported then.
-        let unread = if stream.gone { 0 } else { stream.unread() };
+        self.by_inode.retain(|_, other| *other != serial);
+        self.handles.remove(&serial);
+        self.unpacked.retain(|(other, _)| *other != serial);
+        let Some(stream) = self.streams.get_mut(&serial) else { return };
+        // What was unread when it went has been reported then. The position stays for a while: the file may have
+        // been compressed before it was removed.
+        let was_gone = std::mem::replace(&mut stream.gone, true);
+        let unread = if was_gone { 0 } else { stream.unread() };
         stream.note(Fact::Replaced { unread });
-        self.retire(stream);
+        (stream.verified, stream.due) = (false, false);
+        self.noted.insert(serial);
+        if !was_gone {
+            self.remember(serial);
+        }
     }
 
     /// A file is not found any more. Its position is kept for a while.
@@ -329,8 +356,13 @@ impl FileSource {
         stream.note(Fact::Gone { unread });
         (stream.gone, stream.verified) = (true, false);
         self.noted.insert(serial);
+        self.remember(serial);
+    }
+
+    /// Keeps the position of a file that is gone, as one of so many.
+    fn remember(&mut self, serial: u64) {
         self.absent.push_back(serial);
-        while self.absent.len() > ABSENT {
+        while self.absent.len() > if self.shared.whole { ABSENT_WHOLE } else { ABSENT } {
             let oldest = self.absent.pop_front();
             if let Some(stream) =
                 oldest.filter(|serial| self.is_gone(*serial)).and_then(|one| self.remove(one))
@@ -344,9 +376,15 @@ impl FileSource {
         self.streams.get(&serial).is_some_and(|stream| stream.gone)
     }
 
-    fn remove(&mut self, serial: u64) -> Option<Stream> {
+    pub(super) fn remove(&mut self, serial: u64) -> Option<Stream> {
         let stream = self.streams.remove(&serial)?;
         self.handles.remove(&serial);
+        self.unpacked.retain(|(other, _)| *other != serial);
+        if let Some(content) = stream.content.filter(|content| self.contents.get(content) == Some(&serial)) {
+            self.contents.remove(&content);
+            let other = self.streams.iter().find(|(_, other)| other.content == Some(content));
+            self.contents.extend(other.map(|(serial, _)| (content, *serial)));
+        }
         self.noted.remove(&serial);
         self.absent.retain(|absent| *absent != serial);
         let inode = (stream.identity.dev, stream.identity.ino);
@@ -356,7 +394,7 @@ impl FileSource {
         Some(stream)
     }
 
-    fn retire(&mut self, mut stream: Stream) {
+    pub(super) fn retire(&mut self, mut stream: Stream) {
         stream.retires.push(stream.id.clone());
         self.retired.push(stream);
     }
@@ -384,6 +422,7 @@ impl FileSource {
                 return;
             }
         };
+        let packed = self.shared.scratch.is_some() && content::is_packed(&handle);
         let identity = Identity::of(&meta);
         if self.by_inode.contains_key(&(identity.dev, identity.ino)) {
             return; // Renamed over since it was listed; the next sweep sees it as it is.
@@ -393,9 +432,12 @@ impl FileSource {
             stream.generation += 1;
             stream.id = stream_id(&identity, stream.generation);
         }
-        stream.end = meta.len();
+        stream.packed = packed;
+        stream.end = if packed { 0 } else { meta.len() };
         if self.first_start && self.start_at == StartAt::End {
-            match stream.skip_to_end(&self.shared, &handle) {
+            // Of what is packed, the content was there before the first start.
+            let content = content::open(path, self.shared.scratch.as_deref()).map(|content| content.file);
+            match content.and_then(|content| stream.skip_to_end(&self.shared, &content)) {
                 Ok(()) => stream.note(Fact::StartedAtEnd { skipped: stream.offset }),
                 Err(error) => {
                     troubles.insert(path.clone(), error.to_string());
@@ -405,7 +447,10 @@ impl FileSource {
         } else {
             stream.note(Fact::NewFile { bytes: meta.len() });
         }
-        stream.held = mode == Mode::Follow && self.may_be_copy(&handle, path, known);
+        stream.held = match packed || self.shared.whole {
+            true => true,
+            false => mode == Mode::Follow && self.may_be_copy(&handle, path, known),
+        };
         let serial = self.add(stream);
         known.add(serial, path);
         self.noted.insert(serial);
@@ -505,6 +550,7 @@ impl FileSource {
         };
         let untouched = self.streams.iter().filter(|(other, stream)| {
             **other != serial
+                && !stream.packed
                 && stream.is_untouched()
                 && stream.end >= original.offset
                 && stream.listed
@@ -538,7 +584,7 @@ fn stem(path: &Path) -> String {
 }
 
 /// Whether a name in the same folder is the other with something added, as rotation makes them.
-fn extends_name(path: &Path, original: &Path) -> bool {
+pub(super) fn extends_name(path: &Path, original: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let added = name.strip_prefix(&stem(original)).map(str::to_owned);
     let apart = added.is_some_and(|added| !added.starts_with(char::is_alphanumeric));

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod framing;
+mod packed;
 mod resume;
 mod rotation;
 
@@ -45,6 +46,8 @@ impl Bench {
             max_record: MAX_RECORD,
             read_size: READ_SIZE,
             exclude: Vec::new(),
+            scratch: None,
+            whole: false,
             matching_key: Key::new(0, Zeroizing::new([1; 32])),
             raw_key: raw_key(),
         };

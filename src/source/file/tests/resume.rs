@@ -99,7 +99,9 @@ fn a_reused_inode_is_another_file() {
         bench.positions.insert(id, position);
         bench.restart();
         assert_eq!(bench.follow(), expect_lines(0..10), "{member}");
-        assert_eq!(bench.positions.len(), 1);
+        // The position of a file that was replaced stays for a while, as one of a file that is gone.
+        let there = bench.positions.values().filter(|position| position.get("gone").is_none());
+        assert_eq!(there.count(), 1);
         assert!(bench.whats().contains(&word));
         bench.restart();
         assert!(bench.follow().is_empty());
