@@ -135,6 +135,7 @@ pub fn load_policies(config: &Config) -> Result<Policies, Vec<Problem>> {
 /// Runs until everything is read (`Once`, `Final`) or until it is stopped.
 pub fn run(mut run: Run) -> Result<Done, Failure> {
     quiet_panics();
+    feeds::raise_descriptors();
     let mut policies = load_policies(&run.config)?;
     let paths = Paths { state: run.config.state.clone(), keys: run.config.keys.clone() };
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);

@@ -10,7 +10,7 @@ use crate::listen::ingest::{self, Ingest, Push};
 use crate::metrics::Metrics;
 use crate::model::Key;
 use crate::source::file::watch::Watch;
-use crate::source::file::{FileSource, Mode, Options, READ_SIZE};
+use crate::source::file::{FileSource, Mode, OPEN_FILES, Options, READ_SIZE};
 use crate::source::inbox::{Feeder, inbox};
 use crate::source::nats::{self, Login};
 use crate::source::{Source, exec, syslog};
@@ -251,6 +251,7 @@ fn files(
         start_at: source.start_at,
         max_record: source.max_record,
         read_size: READ_SIZE,
+        open_files: open_files(made.config),
         exclude: made.config.own_folders(),
         scratch: Some(made.config.state.clone()),
         whole,
@@ -262,6 +263,28 @@ fn files(
         files.resume(positions);
     }
     Ok(files)
+}
+
+/// Descriptors that are not for files of sources: the trail's, sockets, pipes.
+const RESERVED: u64 = 96;
+
+/// How many files each source may have open, so that the trail never lacks a descriptor.
+fn open_files(config: &Config) -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    let all = usize::try_from(limit.saturating_sub(RESERVED)).unwrap_or(OPEN_FILES).min(OPEN_FILES);
+    let sources = config.sources.iter().filter(|source| matches!(source.input, Input::Files { .. })).count();
+    (all / sources.max(1)).max(4)
+}
+
+/// As many descriptors as the system allows this process: shells and service managers start with few.
+pub(super) fn raise_descriptors() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        limit.current = Some(limit.maximum.unwrap_or(65_536).min(65_536));
+        // With fewer it works as well, only slower.
+        let _ = setrlimit(Resource::Nofile, limit);
+    }
 }
 
 fn login(login: &NatsLogin) -> Result<Login, String> {

@@ -34,7 +34,7 @@ pub struct Running {
     pub shown: Arc<Mutex<Vec<Shown>>>,
     jobs: BTreeMap<String, Receiver<Job>>,
     stage: Stage,
-    key: Key,
+    pub key: Key,
     pub matching: Key,
     read: u64,
     _lock: Lock,

@@ -4,6 +4,9 @@
 //! its own is removed, a birth time is missing on some file systems, and first lines repeat. The bytes
 //! just before the read position are what finally says whether reading may go on there.
 //!
+//! What is not told: a file that was removed and made again within one tick of the kernel's clock (up to 4 ms),
+//! with the same inode number, length and beginning.
+//!
 //! Digests are keyed (RFC 2104): a bare one would give short numbers in a log line away.
 
 use crate::model::{Hash, Key};

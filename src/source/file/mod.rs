@@ -59,7 +59,8 @@ use stream::{Header, Stream, Turned};
 pub const MAX_RECORD: usize = 16 * 1024 * 1024;
 /// Default of [`Options::read_size`].
 pub const READ_SIZE: usize = 512 * 1024;
-/// At most so many files are open at a time; the least recently used ones are closed and found again.
+/// At most so many files are open at a time, of all sources together; the least recently used ones are closed and
+/// found again.
 pub const OPEN_FILES: usize = 512;
 /// A rotated file that did not change for so long is done.
 pub const QUIET: Duration = Duration::from_secs(60);
@@ -91,6 +92,8 @@ pub struct Options {
     pub max_record: usize,
     /// Bytes read from one file in one turn.
     pub read_size: usize,
+    /// Files of this source that are open at a time.
+    pub open_files: usize,
     /// Files and folders that are never read: our own state, the outboxes.
     pub exclude: Vec<PathBuf>,
     /// Where packed files are unpacked; without it they are named and not read.
@@ -217,6 +220,7 @@ pub struct FileSource {
     by_inode: HashMap<(u64, u64), u64>,
     next_serial: u64,
     handles: HashMap<u64, File>,
+    open_files: usize,
     /// What packed files hold, in files without a name; the oldest are given up first.
     unpacked: VecDeque<(u64, File)>,
     /// Which stream held a content first, where files are delivered whole.
@@ -280,6 +284,7 @@ impl FileSource {
             by_inode: HashMap::new(),
             next_serial: 0,
             handles: HashMap::new(),
+            open_files: options.open_files.max(1),
             unpacked: VecDeque::new(),
             contents: HashMap::new(),
             uses: VecDeque::new(),
@@ -516,7 +521,7 @@ impl FileSource {
         }
         let path = stream.path.clone();
         let wanted = (stream.identity.dev, stream.identity.ino);
-        while self.handles.len() >= OPEN_FILES && self.close_one() {}
+        while self.handles.len() >= self.open_files && self.close_one() {}
         let scratch = self.shared.scratch.clone();
         let opened = match content::open(&path, scratch.as_deref()) {
             // Others may have used up what the process is allowed.

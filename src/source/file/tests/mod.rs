@@ -45,6 +45,7 @@ impl Bench {
             start_at: StartAt::Beginning,
             max_record: MAX_RECORD,
             read_size: READ_SIZE,
+            open_files: OPEN_FILES,
             exclude: Vec::new(),
             scratch: None,
             whole: false,
