@@ -1,0 +1,227 @@
+//! The same file through this program, rsyslog and syslog-ng, in one run on one machine: read, parse JSON, match a
+//! card number, write everything.
+//!
+//! ```text
+//! cargo bench --bench compare              # 500 MB
+//! MB=100 cargo bench --bench compare
+//! RSYSLOG=/opt/rsyslog/usr/sbin/rsyslogd RSYSLOG_MODULES=… cargo bench --bench compare
+//! ```
+//!
+//! The peers write the lines that they read, and those with a number to a second file. This program does with all
+//! default policies what it always does: events normalised, numbers masked, about a hundred rules, a hash chain
+//! and a tree, a signature and a sync every second. One line in a hundred holds a valid number. CPU is user and
+//! system time of the whole process; memory is its peak. Debian's two packages exclude each other: unpack one of
+//! them with `dpkg -x` and name it as above. A peer that is missing is left out, and the bench says so.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+use crmwarden::inspect::dlp::generate::Generator;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_crmwarden");
+const PATTERN: &str = "4[0-9]{3}[ -]?[0-9]{4}[ -]?[0-9]{4}[ -]?[0-9]{4}";
+
+struct Input {
+    lines: u64,
+    hits: u64,
+    bytes: u64,
+}
+
+/// What one program took.
+struct Took {
+    wall: f64,
+    cpu: f64,
+    peak_mb: f64,
+}
+
+fn main() {
+    let megabytes: u64 = std::env::var("MB").ok().and_then(|n| n.parse().ok()).unwrap_or(500);
+    let dir = tempfile::tempdir().unwrap();
+    let input = write_input(dir.path(), megabytes * 1_000_000);
+    println!("{} lines, {} of them with a number, {:.1} MB", input.lines, input.hits, input.bytes as f64 / 1e6);
+    println!("{:<14}{:>9}{:>9}{:>12}{:>14}{:>10}", "", "wall s", "CPU s", "lines/s", "lines/CPU s", "peak MB");
+    let own = print("crmwarden", &input, Some(own(dir.path(), &input))).unwrap();
+    for (name, took) in [("syslog-ng", syslog_ng(dir.path(), &input)), ("rsyslog", rsyslog(dir.path(), &input))] {
+        if let Some(rate) = print(name, &input, took) {
+            println!("{:>14} {:.1} times the lines a CPU second of {name}", "crmwarden:", own / rate);
+        }
+    }
+}
+
+fn print(name: &str, input: &Input, took: Option<Took>) -> Option<f64> {
+    let Some(took) = took else {
+        println!("{name:<14} is not installed, or did not start");
+        return None;
+    };
+    let lines = input.lines as f64;
+    println!(
+        "{name:<14}{:>9.2}{:>9.2}{:>12.0}{:>14.0}{:>10.1}",
+        took.wall,
+        took.cpu,
+        lines / took.wall,
+        lines / took.cpu,
+        took.peak_mb
+    );
+    Some(lines / took.cpu)
+}
+
+fn write_input(dir: &Path, bytes: u64) -> Input {
+    let mut random = Generator::new(42);
+    let mut out = BufWriter::new(File::create(dir.join("in.jsonl")).unwrap());
+    let mut input = Input { lines: 0, hits: 0, bytes: 0 };
+    while input.bytes < bytes {
+        let hit = input.lines % 100 == 17;
+        let note = match hit {
+            true => random.card("visa"),
+            false => format!("case {} was looked at and closed", random.below(100_000)),
+        };
+        let line = format!(
+            "{{\"auditid\":\"{:08x}-41b5-ec11-983f-{:012x}\",\"createdon\":\"2026-11-20T07:{:02}:{:02}Z\",\"operation\":4,\
+             \"action\":64,\"objecttypecode\":\"incident\",\"_objectid_value\":\"4026be43-41b5-ec11-983f-0000000{:05}\",\
+             \"_userid_value\":\"4026be43-41b5-ec11-983f-000000000{:03}\",\"useradditionalinfo\":\"{note}\",\"changedata\":null}}\n",
+            random.below(1 << 32),
+            random.below(1 << 48),
+            input.lines / 60 % 60,
+            input.lines % 60,
+            random.below(99_999),
+            random.below(500),
+        );
+        out.write_all(line.as_bytes()).unwrap();
+        input.lines += 1;
+        input.hits += u64::from(hit);
+        input.bytes += line.len() as u64;
+    }
+    out.flush().unwrap();
+    input
+}
+
+fn own(dir: &Path, input: &Input) -> Took {
+    let policies = format!("{}/policies", env!("CARGO_MANIFEST_DIR"));
+    fs::write(
+        dir.join("crmwarden.yaml"),
+        format!(
+            "deployment: bench.example\nstate: state\npolicies: {policies}\nmetrics: \"off\"\nsources:\n  - name: dv\n    \
+             file: {{ paths: [\"in.jsonl\"] }}\n    format: dataverse.audit\n"
+        ),
+    )
+    .unwrap();
+    let mut command = Command::new(BINARY);
+    command.args(["run", "--once"]).current_dir(dir);
+    let took = measure(command, |child| child.try_wait().unwrap().is_some()).unwrap();
+    let mut events = 0;
+    for file in fs::read_dir(dir.join("state/trail/g1/segments")).unwrap() {
+        let lines = BufReader::new(File::open(file.unwrap().path()).unwrap());
+        events += lines.lines().filter(|line| line.as_ref().unwrap().contains("\"kind\":\"event\"")).count() as u64;
+    }
+    assert_eq!(events, input.lines, "every line must be one event");
+    took
+}
+
+fn syslog_ng(dir: &Path, input: &Input) -> Option<Took> {
+    let path = dir.display();
+    fs::write(
+        dir.join("syslog-ng.conf"),
+        format!(
+            "@version: 3.35\noptions {{ stats-freq(0); flush-lines(1000); keep-hostname(yes); }};\n\
+             source s {{ file(\"{path}/in.jsonl\" flags(no-parse) log-msg-size(65536) follow-freq(1)); }};\n\
+             parser p {{ json-parser(prefix(\".j.\")); }};\n\
+             filter f {{ match(\"{PATTERN}\" value(\".j.useradditionalinfo\") type(pcre)); }};\n\
+             destination all {{ file(\"{path}/ng.all\" template(\"$MSG\\n\")); }};\n\
+             destination hits {{ file(\"{path}/ng.hits\" template(\"$MSG\\n\")); }};\n\
+             log {{ source(s); parser(p); destination(all); log {{ filter(f); destination(hits); }}; }};\n"
+        ),
+    )
+    .unwrap();
+    let mut command = Command::new("syslog-ng");
+    command.args(["-F", "--no-caps", "-f"]).arg(dir.join("syslog-ng.conf"));
+    command.arg("-R").arg(dir.join("ng.persist")).arg("-p").arg(dir.join("ng.pid")).arg("-c").arg(dir.join("ng.ctl"));
+    peer(command, dir, ("ng.all", "ng.hits"), input)
+}
+
+fn rsyslog(dir: &Path, input: &Input) -> Option<Took> {
+    let path = dir.display();
+    fs::write(
+        dir.join("rsyslog.conf"),
+        format!(
+            "global(workDirectory=\"{path}\" maxMessageSize=\"64k\")\n\
+             module(load=\"imfile\" mode=\"polling\" pollingInterval=\"1\")\nmodule(load=\"mmjsonparse\")\n\
+             template(name=\"raw\" type=\"string\" string=\"%msg%\\n\")\n\
+             input(type=\"imfile\" file=\"{path}/in.jsonl\" tag=\"crm\" ruleset=\"r\" addMetadata=\"off\")\n\
+             ruleset(name=\"r\" queue.type=\"LinkedList\" queue.size=\"100000\" queue.timeoutEnqueue=\"600000\") {{\n\
+             action(type=\"mmjsonparse\" cookie=\"\")\n\
+             if re_match($!useradditionalinfo, \"{PATTERN}\") then {{\n\
+             action(type=\"omfile\" file=\"{path}/rs.hits\" template=\"raw\" asyncWriting=\"off\") }}\n\
+             action(type=\"omfile\" file=\"{path}/rs.all\" template=\"raw\" asyncWriting=\"off\")\n}}\n"
+        ),
+    )
+    .unwrap();
+    let program = std::env::var("RSYSLOG").unwrap_or_else(|_| "rsyslogd".into());
+    let mut command = Command::new(program);
+    command.args(["-n", "-f"]).arg(dir.join("rsyslog.conf")).arg("-i").arg(dir.join("rs.pid"));
+    if let Ok(modules) = std::env::var("RSYSLOG_MODULES") {
+        command.arg("-M").arg(modules);
+    }
+    peer(command, dir, ("rs.all", "rs.hits"), input)
+}
+
+/// Runs until both files are whole, then ends it.
+fn peer(command: Command, dir: &Path, (all, hits): (&str, &str), input: &Input) -> Option<Took> {
+    let length = |name: &str| fs::metadata(dir.join(name)).map_or(0, |data| data.len());
+    let began = Instant::now();
+    let mut last = (0, Instant::now());
+    let took = measure(command, |child| {
+        let now = length(all);
+        if now != last.0 {
+            last = (now, Instant::now());
+        }
+        let stalled = last.1.elapsed() > Duration::from_secs(20);
+        let ended = child.try_wait().unwrap().is_some();
+        if ended || stalled || began.elapsed() > Duration::from_secs(900) {
+            return true;
+        }
+        if now < input.bytes {
+            return false;
+        }
+        // The hits are written as the lines are; what is buffered leaves with the end.
+        let _ = Command::new("kill").arg(child.id().to_string()).status();
+        false
+    })?;
+    let lines = |name: &str| BufReader::new(File::open(dir.join(name)).unwrap()).lines().count() as u64;
+    if length(all) == 0 || lines(all) != input.lines || lines(hits) != input.hits {
+        println!("{all}: not every line was written");
+        return None;
+    }
+    Some(took)
+}
+
+/// Runs a program until it is done, and looks at its memory meanwhile.
+fn measure(mut command: Command, mut done: impl FnMut(&mut Child) -> bool) -> Option<Took> {
+    let (cpu, began) = (children_cpu_seconds(), Instant::now());
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()?;
+    let mut peak_mb = 0.0;
+    loop {
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = peak.and_then(|peak| peak.trim().trim_end_matches(" kB").parse::<f64>().ok());
+        peak_mb = kilobytes.map_or(peak_mb, |kilobytes| kilobytes / 1000.0);
+        if done(&mut child) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let wall = began.elapsed().as_secs_f64();
+    let _ = child.kill();
+    let _ = child.wait();
+    Some(Took { wall, cpu: children_cpu_seconds() - cpu, peak_mb })
+}
+
+/// CPU of children that were waited for, in seconds (ticks of 10 ms).
+fn children_cpu_seconds() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap();
+    let after_name = stat.rsplit(')').next().unwrap().to_owned();
+    let ticks = after_name.split_whitespace().skip(13).take(2);
+    ticks.map(|ticks| ticks.parse::<f64>().unwrap()).sum::<f64>() / 100.0
+}
