@@ -8,8 +8,8 @@
 //! ```text
 //!            reader thread          stage thread                 writer thread
 //!           +-------------+   +-----------------------+   +--------------------------------------+
-//!  feeds -> | source      |-->| stage                 |-->| pipeline                             |
-//!  (files)  | bytes ->    |   | format: Record->Event |   | state: windows, incidents, outbox    |
+//!  files -> | source      |-->| stage                 |-->| pipeline                             |
+//!  inbox -> | bytes ->    |   | format: Record->Event |   | state: windows, incidents, outbox    |
 //!           | records and |   | inspect::dlp: numbers |   | inspect::privilege, ::behaviour      |
 //!           | positions   |   |   found and masked    |   | consequence: findings -> alerts owed |
 //!           +-------------+   | stateless rules       |   |                                      |
@@ -24,7 +24,9 @@
 //! ```
 //!
 //! Two bounded channels join the three threads. A slow disk stops the writer, the full channels stop the
-//! stage and the reader, and a source keeps what was not read. Alert receivers and the metrics listener run
+//! stage and the reader, and a source keeps what was not read. What is brought to us (pushed over HTTP, pulled
+//! from NATS, heard as syslog, printed by a command) waits in an inbox a source, bounded as well; who brought it
+//! gets a receipt when a signed checkpoint covers it, and acknowledges only then. Alert receivers and the metrics listener run
 //! on a small async runtime beside; `state/control.sock` lets commands ask the writer.
 //!
 //! # Map
@@ -50,10 +52,10 @@
 //! | | [`operator`] | what people do to the trail itself: epochs, holds, pruning, erasing |
 //! | | [`deliver`] | edges that alerts leave by: files, SMTP |
 //! | | [`anchor`] | edges that checkpoints leave by: witnesses, time stamps, syslog |
-//! | | [`listen`] | what other programs get over HTTP: tiles of the trail, the role of witness |
+//! | | [`listen`] | what other programs do over HTTP: push records, get tiles of the trail, have a checkpoint witnessed |
 //! | | [`mod@error`] | how a command fails, and its exit code |
 //! | 2 parts | [`trail`] | the durable, signed log; knows nothing of what bodies mean |
-//! | | [`source`] | the edge that records come in by: files that grow and rotate |
+//! | | [`source`] | the edges that records come in by: files, and what feeds an inbox |
 //! | | [`mod@format`] | one file a feed, record to event |
 //! | | [`inspect`] | detectors: numbers, privileges, behaviour |
 //! | | [`incident`] | grouping and lifecycle |

@@ -103,16 +103,24 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
 #[test]
 fn the_configuration_in_the_readme_is_good() {
     let blocks = blocks(&readme(), "yaml");
-    assert_eq!(blocks.len(), 3, "a configuration to copy, its anchors, and the other site's part");
+    assert_eq!(blocks.len(), 4, "a configuration to copy, other sources, its anchors, and the other site's part");
     let other = blocks[0].replace("acme.example  ", "site-b.example");
-    for config in [&blocks[0], &format!("{}{}", blocks[0], blocks[1]), &format!("{other}{}", blocks[2])] {
+    let more = blocks[1].replace("/usr/local/bin/connector", "/bin/true");
+    let sources = blocks[0].replace("receivers:\n  - name", &format!("{more}receivers:\n  - name"));
+    let sources = format!("listen: 127.0.0.1:7464\n{sources}");
+    let (anchors, witness) = (format!("{}{}", blocks[0], blocks[2]), format!("{other}{}", blocks[3]));
+    for (config, count) in [(&blocks[0], 5), (&sources, 10), (&anchors, 5), (&witness, 5)] {
         let (folder, file) = workspace(config);
+        for name in ["push.token", "nats.token"] {
+            fs::write(folder.path().join(name), "only-for-tests\n").unwrap();
+            fs::set_permissions(folder.path().join(name), fs::Permissions::from_mode(0o600)).unwrap();
+        }
         let password = folder.path().join("smtp.pass");
         fs::write(&password, "only-for-tests\n").unwrap();
         fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).unwrap();
         fs::write(folder.path().join("tsa-ca.pem"), include_bytes!("data/root.pem")).unwrap();
         let answer = good(&check(&file));
-        assert_eq!((&answer["sources"], &answer["receivers"]), (&5.into(), &2.into()));
+        assert_eq!((&answer["sources"], &answer["receivers"]), (&count.into(), &2.into()));
     }
 }
 

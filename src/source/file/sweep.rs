@@ -482,7 +482,7 @@ impl FileSource {
         }
         // What was not read so far is still there to compare. The shortest names come first; a folder
         // full of rotated files is not searched through for every one of them.
-        unread.iter().take(COMPARED).any(|one| {
+        unread.iter().filter(|one| one.end > 0).take(COMPARED).any(|one| {
             let other = open_regular(&one.path).and_then(|(file, _)| read_at(&file, 0, WINDOW));
             other.is_ok_and(|other| {
                 let common = head.iter().zip(&other).take_while(|(one, two)| one == two).count();
