@@ -41,10 +41,20 @@ fn main() {
     let megabytes: u64 = std::env::var("MB").ok().and_then(|n| n.parse().ok()).unwrap_or(500);
     let dir = tempfile::tempdir().unwrap();
     let input = write_input(dir.path(), megabytes * 1_000_000);
-    println!("{} lines, {} of them with a number, {:.1} MB", input.lines, input.hits, input.bytes as f64 / 1e6);
-    println!("{:<14}{:>9}{:>9}{:>12}{:>14}{:>10}", "", "wall s", "CPU s", "lines/s", "lines/CPU s", "peak MB");
+    println!(
+        "{} lines, {} of them with a number, {:.1} MB",
+        input.lines,
+        input.hits,
+        input.bytes as f64 / 1e6
+    );
+    println!(
+        "{:<14}{:>9}{:>9}{:>12}{:>14}{:>10}",
+        "", "wall s", "CPU s", "lines/s", "lines/CPU s", "peak MB"
+    );
     let own = print("crmwarden", &input, Some(own(dir.path(), &input))).unwrap();
-    for (name, took) in [("syslog-ng", syslog_ng(dir.path(), &input)), ("rsyslog", rsyslog(dir.path(), &input))] {
+    for (name, took) in
+        [("syslog-ng", syslog_ng(dir.path(), &input)), ("rsyslog", rsyslog(dir.path(), &input))]
+    {
         if let Some(rate) = print(name, &input, took) {
             println!("{:>14} {:.1} times the lines a CPU second of {name}", "crmwarden:", own / rate);
         }
@@ -79,9 +89,10 @@ fn write_input(dir: &Path, bytes: u64) -> Input {
             false => format!("case {} was looked at and closed", random.below(100_000)),
         };
         let line = format!(
-            "{{\"auditid\":\"{:08x}-41b5-ec11-983f-{:012x}\",\"createdon\":\"2026-11-20T07:{:02}:{:02}Z\",\"operation\":4,\
-             \"action\":64,\"objecttypecode\":\"incident\",\"_objectid_value\":\"4026be43-41b5-ec11-983f-0000000{:05}\",\
-             \"_userid_value\":\"4026be43-41b5-ec11-983f-000000000{:03}\",\"useradditionalinfo\":\"{note}\",\"changedata\":null}}\n",
+            "{{\"auditid\":\"{:08x}-41b5-ec11-983f-{:012x}\",\"createdon\":\"2026-11-20T07:{:02}:{:02}Z\",\"operation\":2,\
+             \"action\":2,\"objecttypecode\":\"incident\",\"_objectid_value\":\"4026be43-41b5-ec11-983f-0000000{:05}\",\
+             \"_userid_value\":\"4026be43-41b5-ec11-983f-000000000{:03}\",\"changedata\":\"{{\\\"changedAttributes\\\":\
+             [{{\\\"logicalName\\\":\\\"description\\\",\\\"oldValue\\\":null,\\\"newValue\\\":\\\"{note}\\\"}}]}}\"}}\n",
             random.below(1 << 32),
             random.below(1 << 48),
             input.lines / 60 % 60,
@@ -114,7 +125,8 @@ fn own(dir: &Path, input: &Input) -> Took {
     let mut events = 0;
     for file in fs::read_dir(dir.join("state/trail/g1/segments")).unwrap() {
         let lines = BufReader::new(File::open(file.unwrap().path()).unwrap());
-        events += lines.lines().filter(|line| line.as_ref().unwrap().contains("\"kind\":\"event\"")).count() as u64;
+        events +=
+            lines.lines().filter(|line| line.as_ref().unwrap().contains("\"kind\":\"event\"")).count() as u64;
     }
     assert_eq!(events, input.lines, "every line must be one event");
     took
@@ -128,7 +140,7 @@ fn syslog_ng(dir: &Path, input: &Input) -> Option<Took> {
             "@version: 3.35\noptions {{ stats-freq(0); flush-lines(1000); keep-hostname(yes); }};\n\
              source s {{ file(\"{path}/in.jsonl\" flags(no-parse) log-msg-size(65536) follow-freq(1)); }};\n\
              parser p {{ json-parser(prefix(\".j.\")); }};\n\
-             filter f {{ match(\"{PATTERN}\" value(\".j.useradditionalinfo\") type(pcre)); }};\n\
+             filter f {{ match(\"{PATTERN}\" value(\".j.changedata\") type(pcre)); }};\n\
              destination all {{ file(\"{path}/ng.all\" template(\"$MSG\\n\")); }};\n\
              destination hits {{ file(\"{path}/ng.hits\" template(\"$MSG\\n\")); }};\n\
              log {{ source(s); parser(p); destination(all); log {{ filter(f); destination(hits); }}; }};\n"
@@ -137,7 +149,13 @@ fn syslog_ng(dir: &Path, input: &Input) -> Option<Took> {
     .unwrap();
     let mut command = Command::new("syslog-ng");
     command.args(["-F", "--no-caps", "-f"]).arg(dir.join("syslog-ng.conf"));
-    command.arg("-R").arg(dir.join("ng.persist")).arg("-p").arg(dir.join("ng.pid")).arg("-c").arg(dir.join("ng.ctl"));
+    command
+        .arg("-R")
+        .arg(dir.join("ng.persist"))
+        .arg("-p")
+        .arg(dir.join("ng.pid"))
+        .arg("-c")
+        .arg(dir.join("ng.ctl"));
     peer(command, dir, ("ng.all", "ng.hits"), input)
 }
 
@@ -152,7 +170,7 @@ fn rsyslog(dir: &Path, input: &Input) -> Option<Took> {
              input(type=\"imfile\" file=\"{path}/in.jsonl\" tag=\"crm\" ruleset=\"r\" addMetadata=\"off\")\n\
              ruleset(name=\"r\" queue.type=\"LinkedList\" queue.size=\"100000\" queue.timeoutEnqueue=\"600000\") {{\n\
              action(type=\"mmjsonparse\" cookie=\"\")\n\
-             if re_match($!useradditionalinfo, \"{PATTERN}\") then {{\n\
+             if re_match($!changedata, \"{PATTERN}\") then {{\n\
              action(type=\"omfile\" file=\"{path}/rs.hits\" template=\"raw\" asyncWriting=\"off\") }}\n\
              action(type=\"omfile\" file=\"{path}/rs.all\" template=\"raw\" asyncWriting=\"off\")\n}}\n"
         ),

@@ -103,7 +103,11 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
 #[test]
 fn the_configuration_in_the_readme_is_good() {
     let blocks = blocks(&readme(), "yaml");
-    assert_eq!(blocks.len(), 4, "a configuration to copy, other sources, its anchors, and the other site's part");
+    assert_eq!(
+        blocks.len(),
+        4,
+        "a configuration to copy, other sources, its anchors, and the other site's part"
+    );
     let other = blocks[0].replace("acme.example  ", "site-b.example");
     let more = blocks[1].replace("/usr/local/bin/connector", "/bin/true");
     let sources = blocks[0].replace("receivers:\n  - name", &format!("{more}receivers:\n  - name"));

@@ -10,6 +10,8 @@ use crmwarden::format::by_name;
 use crmwarden::model::Time;
 use crmwarden::model::record::Encoding;
 use crmwarden::pipeline::{Pulse, Reader, ToStage, read};
+use crmwarden::source::Source;
+use crmwarden::source::file::watch::Watch;
 use crmwarden::source::file::{FileSource, MAX_RECORD, Mode, Options, READ_SIZE, StartAt};
 use crmwarden::trail::disk::RealDisk;
 use crmwarden::trail::quarter::{Quarters, file_name, list, number};
@@ -85,13 +87,17 @@ fn a_record_is_fingerprinted_with_the_key_of_the_quarter_it_was_read_in() {
         start_at: StartAt::Beginning,
         max_record: MAX_RECORD,
         read_size: READ_SIZE,
+        open_files: 16,
+        scratch: None,
+        whole: false,
         exclude: Vec::new(),
         matching_key: running.matching.clone(),
         raw_key: quarters.key().clone(),
     })
     .unwrap();
     let reader = Reader {
-        sources: vec![(Arc::from("web"), source)],
+        sources: vec![(Arc::from("web"), Source::File(Box::new(source)))],
+        watch: Watch::new(),
         quarters,
         clock: Clock::Hands(hands.clone()),
         mode: Mode::Follow,

@@ -40,6 +40,7 @@ pub(super) struct Made<'a> {
 }
 
 type Positions = BTreeMap<String, Value>;
+type Sources = Vec<(Arc<str>, Source)>;
 type Start = Box<dyn FnOnce(&Runtime, Stops) -> Result<Waited, Failure>>;
 
 /// What the end of the daemon waits for.
@@ -59,7 +60,7 @@ struct Stops {
 /// All sources, before anything is fed.
 pub(super) struct Feeds {
     /// In the order of the configuration.
-    pub sources: Vec<(Arc<str>, Source)>,
+    pub sources: Sources,
     /// What ends the reader's wait.
     pub watch: Watch,
     pushes: BTreeMap<String, Push>,
@@ -207,7 +208,7 @@ impl Feeds {
     }
 
     /// Starts what feeds. The sources are the reader's from here on.
-    pub fn start(self, runtime: &Runtime) -> Result<(Vec<(Arc<str>, Source)>, Watch, Feeding), Failure> {
+    pub fn start(self, runtime: &Runtime) -> Result<(Sources, Watch, Feeding), Failure> {
         let (stop, stopped) = tokio::sync::watch::channel(false);
         let mut feeding = Feeding { stops: Vec::new(), threads: Vec::new(), stop, tasks: Vec::new() };
         for start in self.starts {

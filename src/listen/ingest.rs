@@ -227,7 +227,7 @@ struct Announced {
     key: Option<String>,
 }
 
-fn one<'a>(headers: &'a HeaderMap, name: HeaderName) -> Result<Option<&'a str>, Refused> {
+fn one(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>, Refused> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
@@ -438,11 +438,11 @@ impl Work {
         loop {
             match self.target.push.feeder.try_send(delivery) {
                 Ok(()) => return Ok(()),
-                Err((NotTaken::Over, _)) => return Err(Refused::Ending),
-                Err((NotTaken::Full, _)) if patience.is_some_and(|patience| began.elapsed() >= patience) => {
+                Err(NotTaken::Over) => return Err(Refused::Ending),
+                Err(NotTaken::Full(_)) if patience.is_some_and(|patience| began.elapsed() >= patience) => {
                     return Err(Refused::Later("The writer is behind."));
                 }
-                Err((NotTaken::Full, back)) => delivery = back,
+                Err(NotTaken::Full(back)) => delivery = *back,
             }
             tokio::time::sleep(ROOM_LOOK).await;
         }

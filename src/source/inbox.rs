@@ -65,10 +65,10 @@ pub struct Feeder {
 }
 
 /// Why a delivery was not taken.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum NotTaken {
     /// The channel is full: try again later.
-    Full,
+    Full(Box<Delivery>),
     /// The daemon ends.
     Over,
 }
@@ -83,13 +83,13 @@ impl Feeder {
     }
 
     /// Does not wait.
-    pub fn try_send(&self, delivery: Delivery) -> Result<(), (NotTaken, Delivery)> {
+    pub fn try_send(&self, delivery: Delivery) -> Result<(), NotTaken> {
         let bytes = self.count(&delivery);
         let sent = self.channel.try_send(delivery);
         self.settle(bytes, sent.is_ok());
         sent.map_err(|error| match error {
-            TrySendError::Full(delivery) => (NotTaken::Full, delivery),
-            TrySendError::Disconnected(delivery) => (NotTaken::Over, delivery),
+            TrySendError::Full(delivery) => NotTaken::Full(Box::new(delivery)),
+            TrySendError::Disconnected(_) => NotTaken::Over,
         })
     }
 
@@ -98,8 +98,8 @@ impl Feeder {
         loop {
             match self.try_send(delivery) {
                 Ok(()) => return true,
-                Err((NotTaken::Over, _)) => return false,
-                Err((NotTaken::Full, back)) => delivery = back,
+                Err(NotTaken::Over) => return false,
+                Err(NotTaken::Full(back)) => delivery = *back,
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -267,13 +267,13 @@ mod tests {
         for _ in 0..WAITING {
             assert!(feeder.try_send(delivery(&[b"abc"])).is_ok());
         }
-        assert_eq!(feeder.try_send(delivery(&[b"abc"])).unwrap_err().0, NotTaken::Full);
+        assert!(matches!(feeder.try_send(delivery(&[b"abc"])), Err(NotTaken::Full(_))));
         assert_eq!(inbox.lag().bytes, 3 * WAITING as u64);
         let polled = inbox.poll(Mode::Follow, 1 << 20);
         assert_eq!((polled.batches.len(), polled.idle), (WAITING, true));
         assert_eq!(inbox.lag().bytes, 0);
         drop(inbox);
-        assert_eq!(feeder.try_send(delivery(&[b"abc"])).unwrap_err().0, NotTaken::Over);
+        assert!(matches!(feeder.try_send(delivery(&[b"abc"])), Err(NotTaken::Over)));
     }
 
     #[test]

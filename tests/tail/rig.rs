@@ -98,9 +98,7 @@ impl Rig {
         (self.change)(&mut options);
         let mut source = FileSource::new(options).unwrap();
         if let Some(streams) = running.writer.trail.cursors().get("feed") {
-            let position = |(stream, position): (&String, &Box<serde_json::value::RawValue>)| {
-                (stream.clone(), serde_json::from_str(position.get()).unwrap())
-            };
+            let position = |(stream, position): (_, &Box<_>)| (String::clone(stream), parsed(position));
             source.resume_at(&streams.iter().map(position).collect::<BTreeMap<String, Value>>(), self.now);
         }
         (self.running, self.source) = (Some(running), Some(source));
@@ -245,6 +243,10 @@ impl Rig {
     pub fn events(&self) -> Vec<Value> {
         self.home.of_kind("event")
     }
+}
+
+fn parsed(position: &serde_json::value::RawValue) -> Value {
+    serde_json::from_str(position.get()).unwrap()
 }
 
 pub fn gzip(bytes: &[u8]) -> Vec<u8> {
