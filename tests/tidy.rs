@@ -56,6 +56,7 @@ const FILE_EDGES: &[&str] = &[
     "deliver/smtp.rs",        // reads the authority's certificate
     "source/exec.rs",         // whether a command can be found, for `check`
     "source/file/content.rs", // unpacks into nameless files
+    "source/file/copies.rs",
     "source/file/glob.rs",
     "source/file/hole.rs",
     "source/file/identity.rs",
@@ -73,10 +74,12 @@ const CLOCK_EDGES: &[&str] = &[
     "clock.rs",
     "daemon.rs",            // watchdog, health
     "deliver/worker.rs",    // when to try again; the date of a mail
+    "listen/ingest.rs",     // how many requests a second, how long a sender waits
     "listen/mod.rs",        // how many requests a second
     "source/file/mod.rs",   // how long a file was quiet
     "source/file/sweep.rs", // what a look around costs
     "source/file/watch.rs", // how long to wait
+    "source/syslog.rs",     // how long messages are collected
 ];
 
 /// What may stand in `src/` besides ASCII, tests aside: punctuation of prose, signs of the

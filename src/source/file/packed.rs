@@ -132,6 +132,6 @@ fn related(packed: &Path, stream: &Stream) -> bool {
     let (packed_name, original) = (name(packed), name(&stream.path));
     let stem = packed_name.strip_suffix(".gz").or(packed_name.strip_suffix(".zst")).unwrap_or(&packed_name);
     let fits =
-        stem == original || super::sweep::extends_name(packed, &stream.path) || stem.starts_with(&original);
+        stem == original || super::copies::extends_name(packed, &stream.path) || stem.starts_with(&original);
     packed.parent() == stream.path.parent() && (fits || stream.head.len >= EVIDENCE)
 }

@@ -12,14 +12,15 @@
 //! was read, the truncated one was copied first (logrotate's `copytruncate`), and reading continues in
 //! the copy; the truncated file is a new stream either way.
 
+use super::copies::stem;
 use super::glob::Found;
-use super::identity::{Identity, Look, Mark, WINDOW, open_regular, path_mac, read_at, read_window};
+use super::identity::{Identity, Look, open_regular, path_mac};
 use super::position::stream_id;
 use super::stream::Stream;
 use super::{
     ABSENT, ABSENT_WHOLE, FileSource, Mode, QUIET, SETTLE, SWEEP_WHILE_BUSY, StartAt, content, has_name,
 };
-use crate::source::{Batch, Fact, Notice};
+use crate::source::{Fact, Notice};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -31,12 +32,6 @@ use std::time::{Duration, Instant, SystemTime};
 /// A file that looks like the beginning of a known one may be a copy in the making: it is left alone
 /// until it was quiet for so long.
 const COPY_QUIET: Duration = Duration::from_secs(2);
-
-/// With fewer bytes read than this, an equal beginning is no sign of a copy with an unlike name.
-const COPY_EVIDENCE: u64 = 256;
-
-/// With so many unread files is a new one compared.
-const COMPARED: usize = 4;
 
 /// A sweep that takes longer than this is not repeated at every hint.
 const CHEAP_SWEEP: Duration = Duration::from_millis(5);
@@ -59,10 +54,10 @@ impl Known {
 
 /// What new files are compared with, gathered once a sweep.
 #[derive(Default)]
-struct Known {
+pub(super) struct Known {
     ids: HashSet<String>,
     /// Streams by folder and stem of their names.
-    names: HashMap<(PathBuf, String), Vec<u64>>,
+    pub names: HashMap<(PathBuf, String), Vec<u64>>,
 }
 
 /// What a look around cost. Tests pass their own time; a machine that is busy with other things must not make
@@ -466,100 +461,6 @@ impl FileSource {
         known
     }
 
-    /// Whether a new file begins like a known one whose name it extends.
-    fn may_be_copy(&self, file: &File, path: &Path, known: &Known) -> bool {
-        let Ok(head) = read_at(file, 0, WINDOW) else { return false };
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let folder = path.parent().unwrap_or(Path::new(""));
-        // Rotation adds `.1`, `-20260131` and the like, never a letter or a digit alone.
-        let stems = name.char_indices().filter(|(_, char)| !char.is_alphanumeric());
-        let stems = stems.filter_map(|(at, _)| name.get(..at)).chain([name.as_ref()]);
-        let alike = stems.filter_map(|stem| known.names.get(&(folder.to_owned(), stem.to_owned())));
-        let alike: Vec<&Stream> = alike.flatten().filter_map(|serial| self.streams.get(serial)).collect();
-        let (unread, read): (Vec<&Stream>, Vec<&Stream>) = alike.into_iter().partition(|one| one.offset == 0);
-        if read.iter().any(|one| one.head.len > 0 && one.head.is_head_of(&self.shared.matching, &head)) {
-            return true;
-        }
-        // What was not read so far is still there to compare. The shortest names come first; a folder
-        // full of rotated files is not searched through for every one of them.
-        unread.iter().filter(|one| one.end > 0).take(COMPARED).any(|one| {
-            let other = open_regular(&one.path).and_then(|(file, _)| read_at(&file, 0, WINDOW));
-            other.is_ok_and(|other| {
-                let common = head.iter().zip(&other).take_while(|(one, two)| one == two).count();
-                common > 0 && common == head.len().min(other.len())
-            })
-        })
-    }
-
-    /// What had been read of a stream is no longer there.
-    pub(super) fn changed(&mut self, serial: u64, now: Instant, batches: &mut Vec<Batch>) {
-        let copy = self.find_copy(serial);
-        let Some(stream) = self.streams.get_mut(&serial) else { return };
-        let size = stream.look.map_or(0, |look| look.size);
-        if stream.gone {
-            stream.note(Fact::Replaced { unread: 0 });
-            stream.gone = false;
-        } else if copy.is_some() {
-            stream.note(Fact::Truncated { lost_from: stream.offset, lost_to: None });
-        } else if size < stream.offset {
-            let known = stream.unread() > 0;
-            stream.note(Fact::Truncated { lost_from: stream.offset, lost_to: known.then_some(stream.end) });
-        } else {
-            let why = "the content before this byte is not what was read: truncated and written again";
-            stream.note(Fact::GapPossible { why, from: stream.offset, to: None });
-        }
-        let mut former = copy.is_some().then(|| stream.clone_position(now));
-        stream.next_generation();
-        stream.quiet_since = now;
-        stream.due = true;
-        self.due.push_back(serial);
-        self.noted.insert(serial);
-        let (Some(copy), Some(former)) = (copy, &mut former) else { return };
-        stream.retires.pop();
-        // The copy first: should only one of the two be committed, the truncated file is met as a new one.
-        self.continue_in(copy, former);
-        for one in [copy, serial] {
-            batches.extend(self.streams.get_mut(&one).map(|stream| stream.report(&self.shared)));
-        }
-    }
-
-    /// Lets a copy continue the stream whose file was truncated.
-    fn continue_in(&mut self, copy: u64, former: &mut Stream) {
-        let Some(stream) = self.streams.get_mut(&copy) else { return };
-        stream.take_over(former);
-        stream.note(Fact::ContinuedInCopy {
-            from: former.file.to_string(),
-            to: stream.file.to_string(),
-            at: stream.offset,
-        });
-        if !std::mem::replace(&mut stream.due, true) {
-            self.due.push_back(copy);
-        }
-    }
-
-    /// A new file, nothing of it read, that holds what was read of the given stream.
-    fn find_copy(&self, serial: u64) -> Option<u64> {
-        let original = self.streams.get(&serial).filter(|stream| stream.offset > 0)?;
-        let key = &self.shared.matching;
-        let holds = |stream: &Stream| -> Option<bool> {
-            let (file, _) = open_regular(&stream.path).ok()?;
-            let from = original.offset.checked_sub(original.before.len as u64)?;
-            let window = read_window(&file, from, original.before.len).ok()??;
-            let head = read_at(&file, 0, original.head.len).ok()?;
-            Some(original.head.is_head_of(key, &head) && Mark::before(key, &[], &window) == original.before)
-        };
-        let untouched = self.streams.iter().filter(|(other, stream)| {
-            **other != serial
-                && !stream.packed
-                && stream.is_untouched()
-                && stream.end >= original.offset
-                && stream.listed
-                && (original.offset >= COPY_EVIDENCE || extends_name(&stream.path, &original.path))
-        });
-        let mut untouched = untouched.filter(|(_, stream)| holds(stream) == Some(true));
-        untouched.next().map(|(serial, _)| *serial)
-    }
-
     /// Reports troubles with paths when they begin and when they end.
     fn note_troubles(&mut self, troubles: BTreeMap<PathBuf, String>) {
         let notice =
@@ -574,21 +475,6 @@ impl FileSource {
         }
         self.troubles = troubles;
     }
-}
-
-/// A file name up to its first dot that is not at its beginning.
-fn stem(path: &Path) -> String {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let dot = name.char_indices().skip(1).find(|(_, char)| *char == '.').map_or(name.len(), |(at, _)| at);
-    name.get(..dot).unwrap_or_default().to_owned()
-}
-
-/// Whether a name in the same folder is the other with something added, as rotation makes them.
-pub(super) fn extends_name(path: &Path, original: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let added = name.strip_prefix(&stem(original)).map(str::to_owned);
-    let apart = added.is_some_and(|added| !added.starts_with(char::is_alphanumeric));
-    apart && path.parent() == original.parent()
 }
 
 /// The regular files among the paths found, by inode.
