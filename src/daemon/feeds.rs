@@ -141,13 +141,8 @@ impl Feeds {
             // Whoever reads once does not wait for others to come.
             Input::Http(_) | Input::Syslog(_) if once => return Ok(()),
             Input::Http(http) => {
-                let auth = match &http.auth {
-                    HttpAuth::Token(file) => ingest::Auth::Token(config::token(file)?),
-                    HttpAuth::Signature(file, header) => {
-                        ingest::Auth::signature(&secret::read("secret", file)?, header)?
-                    }
-                };
-                let (max_body, rate, matching) = (http.max_body, http.rate, made.matching.clone());
+                let (auth, matching) = (auth(&http.auth)?, made.matching.clone());
+                let (max_body, rate) = (http.max_body, http.rate);
                 let push = Push { auth, framing, max_body, rate, feeder, matching, positions };
                 self.pushes.insert(name, push);
                 return Ok(());
@@ -264,6 +259,13 @@ fn files(
         files.resume(positions);
     }
     Ok(files)
+}
+
+fn auth(auth: &HttpAuth) -> Result<ingest::Auth, String> {
+    match auth {
+        HttpAuth::Token(file) => Ok(ingest::Auth::Token(config::token(file)?)),
+        HttpAuth::Signature(file, header) => ingest::Auth::signature(&secret::read("secret", file)?, header),
+    }
 }
 
 /// Descriptors that are not for files of sources: the trail's, sockets, pipes.
