@@ -74,8 +74,8 @@ const FAULTS: &[(&str, &str, &[&str])] = &[
     ),
     (
         "    file:",
-        "    nats: {}\n    file:",
-        &["crmwarden.yaml:8:", "the source kind `nats` is not built yet"],
+        "    salesforce: {}\n    file:",
+        &["crmwarden.yaml:8:", "the source kind `salesforce` is not built yet"],
     ),
     ("metrics: \"off\"", "metrics: 7465", &["crmwarden.yaml:4:", "not an address with a port"]),
     ("metrics: \"off\"", "listen: 0.0.0.0:7464", &["crmwarden.yaml:4:", "requires `tls:` and `auth:`"]),

@@ -60,6 +60,15 @@ fn verify_py(folder: &Path, heads: &[&Path]) -> Answer {
     answer
 }
 
+fn verify_short(folder: &Path) -> Answer {
+    let script = format!("{}/examples/verify-short.py", common::REPOSITORY);
+    let mut command = Command::new("python3");
+    command.args([&script, "trust.txt", "state"]).current_dir(folder);
+    let answer = answer(&command.stdin(Stdio::null()).output().unwrap());
+    assert_eq!(answer.1.lines().count(), 1, "{}", answer.1);
+    answer
+}
+
 /// The Go program, built once. `None` where Go or its library is missing.
 fn go_program() -> Option<&'static Path> {
     static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
@@ -134,6 +143,7 @@ impl Programs {
         }
         if common::have(PYTHON) {
             list.push(("verify.py", |folder| verify_py(folder, &[])));
+            list.push(("verify-short.py", verify_short));
         }
         if go_program().is_some() {
             list.push(("verify.go", |folder| verify_tiles(folder, &[])));

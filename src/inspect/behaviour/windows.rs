@@ -255,15 +255,21 @@ impl Step<'_> {
         if state.groups.len() <= limits.groups && state.bytes <= limits.bytes {
             return;
         }
-        let mut stalest: Vec<(i64, Vec<String>)> =
-            state.groups.iter().map(|(key, group)| (group.newest, key.clone())).collect();
-        stalest.sort();
-        for (_, key) in stalest {
-            // Down to nine tenths, so that a flood does not sort all groups at every event.
-            if state.groups.len() <= limits.groups * 9 / 10 && state.bytes <= limits.bytes / 10 * 9 {
+        let mut stalest: Vec<(i64, &Vec<String>, usize)> =
+            state.groups.iter().map(|(key, group)| (group.newest, key, group.bytes)).collect();
+        stalest.sort_unstable();
+        // Down to nine tenths, so that a flood does not sort all groups at every event.
+        let (mut groups, mut bytes) = (state.groups.len(), state.bytes);
+        let mut gone: Vec<Vec<String>> = Vec::new();
+        for (_, key, size) in stalest {
+            if groups <= limits.groups * 9 / 10 && bytes <= limits.bytes / 10 * 9 {
                 break;
             }
-            if let Some(group) = state.groups.remove(&key) {
+            (groups, bytes) = (groups - 1, bytes - size);
+            gone.push(key.clone());
+        }
+        for key in &gone {
+            if let Some(group) = state.groups.remove(key) {
                 state.bytes -= group.bytes;
                 self.evicted += 1;
             }
