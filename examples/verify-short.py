@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """usage: verify-short.py TRUSTFILE STATEDIR: verifies a crmwarden trail of any size, short enough to be read first.
-Chain, tree, every commit, every change of keys and the checkpoint, from plain segments and the trust file alone; Python
-and openssl 3. For compressed or pruned trails and known heads there is verify.py. Exit 0: all holds; 1: not; 2: usage."""
+Chain, tree, every commit, every change of keys and the checkpoint, from the segments and the trust file alone; Python
+and openssl 3. For pruned trails and known heads there is verify.py. Exit 0: all holds; 1: not; 2: usage."""
 import base64, concurrent.futures, hashlib, json, pathlib, re, subprocess, sys, tempfile
 
 def need(condition, what):
@@ -25,6 +25,14 @@ def holds(what, key, message, signature):  # RFC 8410: the fixed head of a Subje
         command = "openssl pkeyutl -verify -rawin -pubin -keyform DER -inkey k -in m -sigfile s"
         need(not subprocess.run(command.split(), cwd=folder, capture_output=True).returncode, f"{what} does not hold")
 
+def lines(path):
+    if path.suffix == ".jsonl":
+        yield from path.open("rb")
+    else:
+        process = subprocess.Popen(["zstd", "-qdc", path], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        yield from process.stdout
+        need(process.wait() == 0, f"{path.name} does not unpack")
+
 def root(edge):
     hashes = [node for _, node in edge] or [sha()]
     while len(hashes) > 1:
@@ -38,9 +46,10 @@ def verify(trust, state, ask):
     name, size, head = note.split("\n")
     need(name == origin, "the checkpoint is of another trail")
     key, epoch, coming, edge, prev, time, index, closed = raw(trust["epoch0"], f"{origin}/epoch0"), 0, None, [], bytes(32), "", 0, 0
-    for path in sorted((folder / "segments").iterdir()):
-        need(path.name == f"{closed:020}.jsonl" and index == closed, f"entry {index}: {path.name} is not the next segment")
-        for line in path.open("rb"):
+    paths = [path for path in sorted((folder / "segments").iterdir()) if path.suffix == ".jsonl" or not path.with_suffix("").exists()]
+    for path in paths:
+        need(path.name.removesuffix(".zst") == f"{closed:020}.jsonl" and index == closed, f"entry {index}: {path.name} is not the next segment")
+        for line in lines(path):
             entry, leaf = json.loads(line), sha(b"\0", line[:-1])
             need(entry["i"] == index and entry["prev"] == prev.hex() and entry["t"] >= time and line.endswith(b"}\n")
                  and line.startswith(b'{"i":%d,"prev":"%s","t":"%s","kind":"' % (index, prev.hex().encode(), entry["t"].encode())),
@@ -66,8 +75,9 @@ def verify(trust, state, ask):
                 need(base64.b64encode(root(edge)).decode() == head, "the checkpoint's root is another")
                 for owner, its in (origin, raw(trust["log"], origin)), (signer_name, signer):
                     line = re.findall(rf"^\u2014 {re.escape(owner)} (\S+)$", signed, re.M)
-                    need(len(line) == 1, f"not signed by {owner}")
-                    ask(f"the signature of {owner}", its, f"{note}\n".encode(), base64.b64decode(line[0], validate=True)[4:])
+                    data = base64.b64decode(line[0], validate=True) if len(line) == 1 else b""
+                    need(data[:4] == sha(owner.encode(), b"\n\1", its)[:4], f"not signed by {owner}")
+                    ask(f"the signature of {owner}", its, f"{note}\n".encode(), data[4:])
                 head = None
     need(head is None and closed == index, "shorter than its checkpoint, or an unfinished group at its end")
     return f"ok: {index} entries, {size} signed, epochs 0 to {epoch}, root {root(edge).hex()}"

@@ -215,14 +215,13 @@ impl Reader {
         let metrics = self.address(&raw.metrics, "metrics");
         let anchors = self.anchors(&raw.anchors);
         let own = format!("{}/crmwarden/", raw.deployment.value);
-        let pushed = raw.sources.iter().any(RawSource::is_pushed);
         let served = Served {
             listen: &raw.listen,
             metrics,
             tlog: &raw.tlog,
             witness: &raw.witness,
             auth: &raw.auth,
-            pushed,
+            pushed: raw.sources.iter().any(RawSource::is_pushed),
         };
         let listen = self.listening(&served, &own, &anchors);
         let policies = raw.policies.map(|policies| (line(&policies), self.path(&policies.value)));

@@ -54,13 +54,14 @@ const FILE_EDGES: &[&str] = &[
     "deliver/directory.rs",   // writes alerts as files
     "deliver/secret.rs",      // reads the password's file
     "deliver/smtp.rs",        // reads the authority's certificate
-    "source/exec.rs",         // whether a command can be found, for `check`
     "source/file/content.rs", // unpacks into nameless files
     "source/file/copies.rs",
     "source/file/glob.rs",
     "source/file/hole.rs",
     "source/file/identity.rs",
+    "source/file/long.rs",
     "source/file/mod.rs",
+    "source/file/packed.rs",
     "source/file/stream.rs",
     "source/file/sweep.rs",
     "source/file/watch.rs",
