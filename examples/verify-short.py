@@ -11,8 +11,13 @@ def need(condition, what):
 def sha(*parts):
     return hashlib.sha256(b"".join(parts)).digest()
 
+def unbase64(text):
+    data = base64.b64decode(text, validate=True)
+    need(base64.b64encode(data).decode() == text, f"{text} is not the one spelling of its bytes")
+    return data
+
 def raw(vkey, name):
-    key = base64.b64decode(vkey.split("+", 2)[2], validate=True)
+    key = unbase64(vkey.split("+", 2)[2])
     identity = sha(name.encode(), b"\n", key)[:4].hex()
     need(len(key) == 33 and key[0] == 1 and vkey.startswith(f"{name}+{identity}+"), f"{vkey} is no key of {name}")
     return key[1:]
@@ -59,11 +64,11 @@ def verify(trust, state, ask):
                 need(coming is None and entry["epoch"] == epoch + 1, f"entry {index}: not the next epoch")
                 coming = raw(entry["key"], f"{origin}/epoch{epoch + 1}")
                 message = f"crmwarden/key.epoch/v1\n{origin}\n{index}\n{entry['key']}\n".encode()
-                ask(f"entry {index}", key, message, base64.b64decode(entry["sig"], validate=True))
+                ask(f"entry {index}", key, message, unbase64(entry["sig"]))
             if entry["kind"] == "commit":
                 text, _, tail = line[:-1].rpartition(b',"sig":"')
                 need(entry["root"] == root(edge).hex() and re.fullmatch(rb'[A-Za-z0-9+/]{85}[AQgw]=="}', tail), f"entry {index}: not a commit of this")
-                ask(f"entry {index}", key, f"crmwarden/commit/v1\n{origin}\n".encode() + text, base64.b64decode(tail[:-2]))
+                ask(f"entry {index}", key, f"crmwarden/commit/v1\n{origin}\n".encode() + text, unbase64(tail[:-2].decode()))
             node, prev, time, index = (1, leaf), leaf, entry["t"], index + 1
             while edge and edge[-1][0] == node[0]:
                 node = (2 * node[0], sha(b"\1", edge.pop()[1], node[1]))
@@ -75,7 +80,7 @@ def verify(trust, state, ask):
                 need(base64.b64encode(root(edge)).decode() == head, "the checkpoint's root is another")
                 for owner, its in (origin, raw(trust["log"], origin)), (signer_name, signer):
                     line = re.findall(rf"^\u2014 {re.escape(owner)} (\S+)$", signed, re.M)
-                    data = base64.b64decode(line[0], validate=True) if len(line) == 1 else b""
+                    data = unbase64(line[0]) if len(line) == 1 else b""
                     need(data[:4] == sha(owner.encode(), b"\n\1", its)[:4], f"not signed by {owner}")
                     ask(f"the signature of {owner}", its, f"{note}\n".encode(), data[4:])
                 head = None

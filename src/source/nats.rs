@@ -14,7 +14,7 @@
 //!   acknowledged, or that somebody replaced it. It is a `gap`. NATS syncs to disk every two minutes unless its
 //!   configuration says `sync_interval: always`; `run` cannot see that setting, and says so once.
 //!
-//! Position: `{"created":"<time>","high":<seq>,"open":[<seq>,<distance>,…]}`; stream id: the consumer's name in
+//! Position: `{"created":"<time, in letters>","high":<seq>,"open":[<seq>,<distance>,…]}`; stream id: the consumer's name in
 //! letters.
 
 use super::file::letters;
@@ -233,7 +233,8 @@ impl Reader {
         let stream = context.get_stream(&self.options.stream).await;
         let mut stream = stream.map_err(|error| format!("the stream {}: {error}", self.options.stream))?;
         let info = stream.info().await.map_err(|error| error.to_string())?;
-        let (created, last) = (info.created.to_string(), info.state.last_sequence);
+        // In letters: a mask that runs over positions could take digits of a time for a number.
+        let (created, last) = (letters(info.created.to_string().as_bytes()), info.state.last_sequence);
         self.compare(&created, last).await;
         let consumer = self.consumer(&stream).await?;
         let stream =
