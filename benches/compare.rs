@@ -8,8 +8,8 @@
 //! ```
 //!
 //! The peers write the lines that they read, and those with a number to a second file. This program does with all
-//! default policies what it always does: events normalised, numbers masked, about a hundred rules, a hash chain
-//! and a tree, a signature and a sync every second. One line in a hundred holds a valid number. CPU is user and
+//! default policies what it always does: events normalised, numbers masked, rules, a hash chain and a tree, a sync a group
+//! and a signature every second. One line in a hundred holds a valid number. CPU is user and
 //! system time of the whole process; memory is its peak. Debian's two packages exclude each other: unpack one of
 //! them with `dpkg -x` and name it as above. A peer that is missing is left out, and the bench says so.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]

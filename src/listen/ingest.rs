@@ -14,7 +14,8 @@
 //!
 //! Who may: a bearer token (RFC 6750), or an HMAC-SHA-256 of the body as sent (RFC 2104) in a header of the
 //! sender's choice, `sha256=<hex>` or `<hex>`. Both are compared in constant time. A signature does not stop
-//! a replay: an idempotency key does.
+//! a replay: an idempotency key does. Before a signature can be checked the body must be read, so where `hmac:` is
+//! used a client without the secret can use up the source's `rate:` and its part of [`UNITS`]; with a token it cannot.
 //!
 //! Memory is bounded by [`UNITS`]: every request takes as many of them as its body can have MiB, unpacked.
 

@@ -23,8 +23,8 @@
 //! Read to its end, once. It has no identity: a restart knows nothing of what another process was given.
 
 use super::cutter::Cutter;
-use super::file::letters;
 use super::inbox::{Delivery, Feeder, PIECE};
+use super::letters::{letters, parse_letters};
 use super::{Fact, Notice};
 use crate::model::record::{Encoding, Framing};
 use serde_json::{Map, Value};
@@ -71,14 +71,13 @@ pub fn run(
     (feeder, stop): (Feeder, Receiver<()>),
 ) {
     let place = options.command.first().map_or("", |program| program.rsplit('/').next().unwrap_or(program));
-    let cursor = position.and_then(|position| super::file::from_letters(position.get("cursor")?.as_str()?));
+    let cursor = position.and_then(|position| parse_letters(position.get("cursor")?.as_str()?));
     let mut runner = Runner {
         name: name.to_owned(),
         place: format!("exec:{place}"),
         options: options.clone(),
         cursor,
-        held: Vec::new(),
-        held_bytes: 0,
+        held: super::inbox::Pieces::default(),
         max_record,
         feeder,
         failing: false,
@@ -115,9 +114,8 @@ struct Runner {
     place: String,
     options: Options,
     cursor: Option<Vec<u8>>,
-    /// Deliveries that wait for their cursor.
-    held: Vec<Delivery>,
-    held_bytes: usize,
+    /// Records that wait for their cursor.
+    held: super::inbox::Pieces,
     max_record: usize,
     feeder: Feeder,
     failing: bool,
@@ -186,84 +184,61 @@ impl Runner {
                 Ok(chunk) => cutter.feed(&chunk),
                 Err(RecvTimeoutError::Timeout) => {
                     // Who knows cursors is waited for; what others print is to be seen at once.
-                    if self.cursor.is_none() && !self.flush(None) {
+                    if self.cursor.is_none() && !self.flush() {
                         return false;
                     }
                     continue;
                 }
                 Err(RecvTimeoutError::Disconnected) => {
                     let last = cutter.finish();
-                    return self.records(&cutter, last) && self.flush(None);
+                    return self.records(last) && self.flush();
                 }
             };
-            if !self.records(&cutter, whole) {
+            if !self.records(whole) {
                 return false;
             }
         }
     }
 
     /// Keeps records until their cursor comes.
-    fn records(&mut self, cutter: &Cutter, whole: super::cutter::Whole) -> bool {
-        let mut delivery = cutter.delivery(whole, STREAM, &self.place);
-        let records = std::mem::take(&mut delivery.records);
-        let mut pieces = super::inbox::Pieces::default();
+    fn records(&mut self, whole: super::cutter::Whole) -> bool {
+        let super::inbox::Pieces { raw, records } = whole.pieces;
         for mut record in records {
-            let bytes = delivery.raw.get(record.start..record.end).unwrap_or_default();
+            let bytes = raw.get(record.start..record.end).unwrap_or_default();
             if let Some(cursor) = bytes.strip_prefix(CURSOR_LINE).filter(|cursor| cursor.len() <= CURSOR_MAX)
             {
-                let cursor = cursor.to_vec();
-                self.hold(std::mem::take(&mut pieces));
-                if !self.flush(Some(cursor)) {
+                self.cursor = Some(cursor.to_vec());
+                if !self.hand_over() {
                     return false;
                 }
                 continue;
             }
-            let odd = record.odd.take();
-            pieces.push(bytes, record.offset);
-            if let Some(last) = pieces.records.last_mut() {
-                last.odd = odd;
+            self.held.push(bytes, record.offset);
+            if let Some(last) = self.held.records.last_mut() {
+                last.odd = record.odd.take();
             }
         }
-        self.hold(pieces);
-        self.held_bytes <= HELD && (self.cursor.is_some() || self.held_bytes < PIECE) || self.flush(None)
+        // Who knows cursors is waited for.
+        let room = if self.cursor.is_some() { HELD } else { PIECE };
+        self.held.raw.len() <= room || self.flush()
     }
 
-    fn hold(&mut self, pieces: super::inbox::Pieces) {
-        if pieces.is_empty() {
-            return;
-        }
-        self.held_bytes += pieces.raw.len();
-        self.held.push(Delivery {
+    /// Hands over what is held, if anything is.
+    fn flush(&mut self) -> bool {
+        self.held.is_empty() || self.hand_over()
+    }
+
+    /// Hands over what is held, and with the last of it the cursor.
+    fn hand_over(&mut self) -> bool {
+        let held = std::mem::take(&mut self.held);
+        self.feeder.send(Delivery {
             stream: STREAM.to_owned(),
             place: self.place.clone(),
-            raw: pieces.raw,
-            records: pieces.records,
+            raw: held.raw,
+            records: held.records,
+            after: self.position(),
             ..Delivery::default()
-        });
-    }
-
-    /// Hands over what is held, the new cursor with the last of it.
-    fn flush(&mut self, cursor: Option<Vec<u8>>) -> bool {
-        let moved = cursor.is_some();
-        if moved {
-            self.cursor = cursor;
-        }
-        let mut all =
-            Delivery { stream: STREAM.to_owned(), place: self.place.clone(), ..Delivery::default() };
-        for held in std::mem::take(&mut self.held) {
-            let shift = all.raw.len();
-            all.raw.extend_from_slice(&held.raw);
-            all.records.extend(held.records.into_iter().map(|mut record| {
-                (record.start, record.end) = (record.start + shift, record.end + shift);
-                record
-            }));
-        }
-        self.held_bytes = 0;
-        if all.records.is_empty() && !moved {
-            return true;
-        }
-        all.after = self.position();
-        self.feeder.send(all)
+        })
     }
 
     fn position(&self) -> Value {

@@ -1,7 +1,7 @@
 //! Records that are brought to us: the end of a bounded channel that a feeder of any kind fills.
 //!
-//! * A [`Feeder`] hands over [`Delivery`] after delivery; at most [`WAITING`] wait, of at most about [`PIECE`]
-//!   bytes each. A full channel is the back-pressure: the feeder waits, or tells its client to.
+//! * A [`Feeder`] hands over [`Delivery`] after delivery; at most [`WAITING`] wait, mostly of about [`PIECE`]
+//!   bytes each; a command's records up to their cursor are one, of [`super::exec::HELD`] at most. A full channel is the back-pressure: the feeder waits, or tells its client to.
 //! * The [`Inbox`] turns them into batches on the reader's thread: text decoded, records over the limit kept in
 //!   part, digests made with the key in force.
 //! * What a feeder puts into [`Delivery::after`] is written in the same commit as the records, and comes back

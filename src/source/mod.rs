@@ -26,6 +26,7 @@ pub mod syslog;
 
 mod cutter;
 mod frame;
+mod letters;
 mod text;
 
 use crate::model::event::DefectCode;

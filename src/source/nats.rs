@@ -17,8 +17,8 @@
 //! Position: `{"created":"<time, in letters>","high":<seq>,"open":[<seq>,<distance>,…]}`; stream id: the consumer's name in
 //! letters.
 
-use super::file::letters;
 use super::inbox::{Delivery, Feeder, PIECE, Pieces};
+use super::letters::letters;
 use super::{Fact, Notice, Receipt, Received};
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
 use async_nats::jetstream::{self, AckKind, Message};

@@ -22,9 +22,9 @@
 //! Position: `{"at":<Unix seconds>,"records":<n>,"body":"<letters>"[,"whole":true]}`. Key and body stand there
 //! as keyed digests in letters, never as they came.
 
-use super::file::letters;
 use super::frame;
 use super::inbox::Pieces;
+use super::letters::letters;
 use crate::model::record::{Encoding, Framing};
 use crate::model::{Key, Time};
 use serde_json::value::RawValue;

@@ -121,7 +121,6 @@ fn f31_permission_lost_and_regained() {
         if !binary.exists() {
             fs::copy(BINARY, &binary).unwrap();
         }
-        home.command(&[]);
         Command::new(&binary)
             .arg("run")
             .current_dir(home.dir.path())

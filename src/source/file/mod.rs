@@ -46,7 +46,6 @@ use glob::Glob;
 use identity::WINDOW;
 pub use options::{Error, Lag, Mode, Options, Polled, Rest, StartAt};
 use position::{Position, STARTED};
-pub(super) use position::{letters, parse_letters as from_letters};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fs::File;

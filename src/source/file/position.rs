@@ -21,6 +21,7 @@
 use super::identity::{Identity, Mark, WINDOW};
 use crate::model::Hash;
 use crate::model::json::MAX_INTEGER;
+use crate::source::letters::{letters, parse_letters};
 use serde_json::{Map, Value};
 
 /// The stream under this id says that the source has been started before.
@@ -42,18 +43,6 @@ pub(super) struct Position {
     pub gone: bool,
     pub packed: bool,
     pub content: Option<Hash>,
-}
-
-/// Bytes as the letters `a` to `p`, two a byte.
-pub(in crate::source) fn letters(bytes: &[u8]) -> String {
-    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|nibble| char::from(b'a' + nibble)).collect()
-}
-
-/// The bytes behind such letters.
-pub(in crate::source) fn parse_letters(text: &str) -> Option<Vec<u8>> {
-    let nibble = |letter: u8| letter.checked_sub(b'a').filter(|nibble| *nibble < 16);
-    let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
-    pairs.iter().map(|[high, low]| Some(nibble(*high)? << 4 | nibble(*low)?)).collect()
 }
 
 /// An integer in letters, without leading zeros.
