@@ -114,7 +114,7 @@ struct Cache {
     incidents: Vec<Incident>,
     outbox: Vec<Alert>,
     held: Box<RawValue>,
-    windows: serde_json::Value,
+    windows: Box<RawValue>,
 }
 
 /// An entry with everything done that needs no memory of other entries.
@@ -378,7 +378,6 @@ impl State {
         let mut out = Vec::new();
         let counts = |map: &BTreeMap<String, u64>| serde_json::to_vec(map).unwrap_or_default();
         let snapshots = serde_json::to_vec(&self.snapshots).unwrap_or_default();
-        let windows = serde_json::to_vec(&self.engine.export_state()).unwrap_or_default();
         // Everything here was masked when it became an entry.
         Object::whole(&mut out, no_mask, |out| {
             out.uint("version", CACHE_VERSION);
@@ -388,7 +387,7 @@ impl State {
             self.incidents.write(out);
             out.objects("outbox", self.outbox.values(), |alert, out| alert.write(out));
             out.raw("held", &self.held.export());
-            out.raw("windows", &windows);
+            out.raw("windows", &self.engine.export_state());
         });
         out
     }
@@ -407,7 +406,7 @@ impl State {
         state.outbox = cache.outbox.into_iter().map(|alert| (alert.id.clone(), alert)).collect();
         state.held = Held::import(cache.held.get().as_bytes()).ok()?;
         if state.policy == policies.digest.hex() {
-            state.engine.import_state(&cache.windows).ok()?;
+            state.engine.import_state(cache.windows.get().as_bytes()).ok()?;
         }
         Some(state)
     }

@@ -35,6 +35,13 @@ fn metric(address: &str, name: &str) -> f64 {
     line.map_or(0.0, |value| value.parse().unwrap())
 }
 
+/// Most memory that was resident at a time so far, MB; of a process that ended there is none.
+fn peak(pid: u32) -> Option<f64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(peak.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1000.0)
+}
+
 #[test]
 fn a_gigabyte_waits_and_a_quiet_source_does_not() {
     let megabytes: u64 = std::env::var("BACKLOG_MB").ok().and_then(|text| text.parse().ok()).unwrap_or(1000);
@@ -78,13 +85,39 @@ fn a_gigabyte_waits_and_a_quiet_source_does_not() {
     wait_for("nothing waits", LIMIT, || {
         metric(&address, "crmwarden_source_lag_bytes{source=\"flood\"}") == 0.0
     });
-    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    let peak: f64 = peak.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1000.0;
+    let peak = peak(daemon.pid()).unwrap();
     assert_eq!(daemon.stop(), 0);
     eprintln!(
         "{megabytes} MB, {number} records; {read} of the flood when the quiet one was served; peak {peak:.0} MB"
     );
     assert!(peak < PEAK_MB, "{peak} MB");
     assert_eq!((events(&home, "flood") as u64, events(&home, "quiet")), (number, 1));
+}
+
+/// Windows remember people, so a flood of people is what fills them; the cache of them is written at the end.
+#[test]
+fn a_flood_of_names_takes_no_more() {
+    let home = Home::empty();
+    home.configure(
+        "metrics: \"off\"\n",
+        "sources:\n  - name: crm\n    file: { paths: [\"feed/audit.jsonl\"] }\n    format: dataverse.audit\n",
+    );
+    home.write("feed/.keep", b"");
+    let mut random = Generator::new(1);
+    let mut out = BufWriter::new(File::create(home.path("feed/audit.jsonl")).unwrap());
+    for number in 0..200_000 {
+        let line = Feed::Dataverse.record(number, &mut random);
+        let (before, rest) = line.split_once("\"_userid_value\":\"4026be43").unwrap();
+        write!(out, "{before}\"_userid_value\":\"{number:08x}{rest}").unwrap();
+    }
+    drop(out);
+    let mut child = home.command(&["run", "--once"]).spawn().unwrap();
+    let mut highest = 0.0;
+    while child.try_wait().unwrap().is_none() {
+        highest = peak(child.id()).unwrap_or(highest);
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert!(child.wait().unwrap().success());
+    eprintln!("200000 names: peak {highest:.0} MB");
+    assert!(highest > 20.0 && highest < PEAK_MB, "{highest} MB");
 }

@@ -139,14 +139,27 @@ impl Hits {
         parts.iter().map(|entries| f64::max(strongest(entries), count(entries))).collect()
     }
 
-    /// Memory, roughly.
+    /// Memory on the heap, as a 64-bit allocator gives it out: a queue keeps the room it once needed, and the
+    /// smallest map takes a whole node.
     pub(super) fn bytes(&self) -> usize {
+        let queue = |entries: &VecDeque<(i64, f64)>| block(entries.capacity() * 16);
         match self {
-            Hits::Tally(entries) | Hits::Numbers(entries) => entries.len() * 16,
-            Hits::Parts(parts) => parts.iter().map(|entries| 32 + entries.len() * 16).sum(),
-            Hits::Distinct(values) => values.keys().map(|text| text.len() + 48).sum(),
+            Hits::Tally(entries) | Hits::Numbers(entries) => queue(entries),
+            Hits::Parts(parts) => block(parts.len() * 32) + parts.iter().map(queue).sum::<usize>(),
+            Hits::Distinct(values) => {
+                let nodes = (values.len().div_ceil(7)) * block(NODE + 11 * 32);
+                nodes + values.keys().map(|text| block(text.capacity())).sum::<usize>()
+            }
         }
     }
+}
+
+/// What a node of a B-tree holds beside its eleven places, of which some seven are taken.
+pub(super) const NODE: usize = 24;
+
+/// What so many bytes take on the heap: a word before them, in steps of sixteen, 32 at least.
+pub(super) fn block(bytes: usize) -> usize {
+    if bytes == 0 { 0 } else { (bytes + 8).next_multiple_of(16).max(32) }
 }
 
 fn tally(entries: &mut VecDeque<(i64, f64)>, width: i64, time: i64, number: f64) {

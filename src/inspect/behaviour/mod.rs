@@ -101,13 +101,13 @@ impl Engine {
     }
 
     /// The windows as JSON: the same state gives the same bytes.
-    pub fn export_state(&self) -> serde_json::Value {
+    pub fn export_state(&self) -> Vec<u8> {
         state::export(&self.windows)
     }
 
     /// Takes the windows that [`Engine::export_state`] gave. What belongs to rules that are no longer there
     /// is left out. On an error nothing changes.
-    pub fn import_state(&mut self, value: &serde_json::Value) -> Result<(), String> {
-        state::import(&mut self.windows, value)
+    pub fn import_state(&mut self, json: &[u8]) -> Result<(), String> {
+        state::import(&mut self.windows, json)
     }
 }

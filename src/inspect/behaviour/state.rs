@@ -15,20 +15,23 @@ const VERSION: u32 = 1;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Snapshot {
+struct Snapshot<R> {
     version: u32,
     late: u64,
     evicted: BTreeMap<String, u64>,
-    rules: BTreeMap<String, BTreeMap<String, Saved>>,
+    rules: R,
 }
+
+/// States by rule and part.
+type SavedRules = BTreeMap<String, BTreeMap<String, Saved>>;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Saved {
+struct Saved<G = Vec<SavedGroup>> {
     kind: String,
     newest: i64,
     swept: i64,
-    groups: Vec<SavedGroup>,
+    groups: G,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -42,6 +45,38 @@ struct SavedGroup {
     values: Vec<(String, i64)>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     hits: Vec<Vec<(i64, Number)>>,
+}
+
+/// All states, written group by group: beside them, a flood's windows would stand in memory a second time.
+struct Rules<'a>(&'a Windows);
+
+/// The groups of one state.
+struct Groups<'a>(&'a State);
+
+impl Serialize for Rules<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut rules: BTreeMap<&str, BTreeMap<&str, Saved<Groups<'_>>>> = BTreeMap::new();
+        for (rule, states) in self.0.rules.iter().zip(&self.0.states) {
+            for (correlation, state) in rule.correlations.iter().zip(states) {
+                if *state != State::default() {
+                    let saved = Saved {
+                        kind: correlation.kind.as_str().to_owned(),
+                        newest: state.newest,
+                        swept: state.swept,
+                        groups: Groups(state),
+                    };
+                    rules.entry(&rule.id).or_default().insert(&correlation.name, saved);
+                }
+            }
+        }
+        rules.serialize(serializer)
+    }
+}
+
+impl Serialize for Groups<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.groups.iter().map(|(key, group)| save(key, group)))
+    }
 }
 
 /// An integer, or a string with the number's digits.
@@ -73,24 +108,16 @@ impl<'de> Deserialize<'de> for Number {
 }
 
 /// The state as JSON.
-pub(super) fn export(windows: &Windows) -> serde_json::Value {
-    let mut rules: BTreeMap<String, BTreeMap<String, Saved>> = BTreeMap::new();
-    for (rule, states) in windows.rules.iter().zip(&windows.states) {
-        for (correlation, state) in rule.correlations.iter().zip(states) {
-            if *state != State::default() {
-                let saved = save(correlation, state);
-                rules.entry(rule.id.clone()).or_default().insert(correlation.name.clone(), saved);
-            }
-        }
-    }
+pub(super) fn export(windows: &Windows) -> Vec<u8> {
+    let rules = Rules(windows);
     let snapshot = Snapshot { version: VERSION, late: windows.late, evicted: windows.evicted.clone(), rules };
     // Maps with string keys and plain values always become JSON.
-    serde_json::to_value(snapshot).unwrap_or(serde_json::Value::Null)
+    serde_json::to_vec(&snapshot).unwrap_or_default()
 }
 
 /// Replaces the state. On an error nothing changes.
-pub(super) fn import(windows: &mut Windows, value: &serde_json::Value) -> Result<(), String> {
-    let snapshot = Snapshot::deserialize(value).map_err(|error| error.to_string())?;
+pub(super) fn import(windows: &mut Windows, json: &[u8]) -> Result<(), String> {
+    let snapshot: Snapshot<SavedRules> = serde_json::from_slice(json).map_err(|error| error.to_string())?;
     if snapshot.version != VERSION {
         return Err(format!("version {} of the windows is not known", snapshot.version));
     }
@@ -109,26 +136,18 @@ pub(super) fn import(windows: &mut Windows, value: &serde_json::Value) -> Result
     Ok(())
 }
 
-fn save(correlation: &Correlation, state: &State) -> Saved {
+fn save(key: &[String], group: &Group) -> SavedGroup {
     let numbers = |entries: &std::collections::VecDeque<(i64, f64)>| {
         entries.iter().map(|(time, number)| (*time, Number(*number))).collect::<Vec<_>>()
     };
-    let groups = state.groups.iter().map(|(key, group)| {
-        let (values, hits) = match &group.hits {
-            Hits::Tally(entries) | Hits::Numbers(entries) => (Vec::new(), vec![numbers(entries)]),
-            Hits::Parts(parts) => (Vec::new(), parts.iter().map(numbers).collect()),
-            Hits::Distinct(values) => {
-                (values.iter().map(|(text, time)| (text.clone(), *time)).collect(), Vec::new())
-            }
-        };
-        SavedGroup { key: key.clone(), newest: group.newest, reported: group.reported, values, hits }
-    });
-    Saved {
-        kind: correlation.kind.as_str().to_owned(),
-        newest: state.newest,
-        swept: state.swept,
-        groups: groups.collect(),
-    }
+    let (values, hits) = match &group.hits {
+        Hits::Tally(entries) | Hits::Numbers(entries) => (Vec::new(), vec![numbers(entries)]),
+        Hits::Parts(parts) => (Vec::new(), parts.iter().map(numbers).collect()),
+        Hits::Distinct(values) => {
+            (values.iter().map(|(text, time)| (text.clone(), *time)).collect(), Vec::new())
+        }
+    };
+    SavedGroup { key: key.to_vec(), newest: group.newest, reported: group.reported, values, hits }
 }
 
 fn load(correlation: &Correlation, saved: Saved) -> State {

@@ -9,7 +9,7 @@
 //! * Every correlation has its own limits on groups and bytes, so a flood against one rule cannot make
 //!   another forget. The stalest groups go first, ties by key; each is counted by rule.
 
-use super::hits::{Hits, LATENESS, Value};
+use super::hits::{Hits, LATENESS, NODE, Value, block};
 use super::rule::{Correlation, DetectionRule, Kind};
 use super::stateless::Matches;
 use super::{finding, view};
@@ -68,9 +68,11 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// Memory, roughly.
+    /// Memory, with its place in the map.
     pub(super) fn bytes(key: &[String], hits: &Hits) -> usize {
-        128 + key.iter().map(|text| text.len() + 24).sum::<usize>() + hits.bytes()
+        let place = (size_of::<Group>() + size_of::<Vec<String>>()) * 11 / 7 + NODE;
+        let texts: usize = key.iter().map(|text| block(text.capacity())).sum();
+        place + block(size_of_val(key)) + texts + hits.bytes()
     }
 }
 
