@@ -39,7 +39,7 @@ pub fn overlaps(disk: &dyn Disk, dirs: &[impl AsRef<Path>]) -> Result<Vec<Overla
         let trail = trail_folder(dir.as_ref());
         for generation in generation::all(disk, &trail)? {
             let folder = trail.join(format!("g{generation}"));
-            read::each(disk, &folder, 0, u64::MAX, &mut |entry| {
+            let looked = read::each(disk, &folder, 0, u64::MAX, &mut |entry| {
                 if entry.kind == "event"
                     && let Some((stream, sequence)) = located(entry.members())
                 {
@@ -50,7 +50,12 @@ pub fn overlaps(disk: &dyn Disk, dirs: &[impl AsRef<Path>]) -> Result<Vec<Overla
                     known.push((sequence, number as u32));
                 }
                 Ok(())
-            })?;
+            });
+            // A line that is no entry: what a crash left, or damage. The verdict on that trail says which.
+            match looked {
+                Err(TrailError::Refused { .. }) => {}
+                other => other?,
+            }
         }
     }
     Ok(streams.into_iter().map(|(stream, found)| overlap(stream, found)).collect())
