@@ -13,6 +13,7 @@ pub use sources::{Http, HttpAuth, Input, Nats, NatsLogin, Source, Syslog, Syslog
 use crate::alert::route::Route;
 use crate::deliver::{Email, Receiver};
 use crate::listen::Listen;
+use crate::places::{DATABASE_MAX, Places};
 use crate::trail::detail::Privacy;
 use crate::yaml::{self, Problem, nearest};
 use anchors::{RawAnchors, RawAuth, RawRole, Served};
@@ -23,6 +24,7 @@ use sources::RawSource;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Where a configuration is looked for when none is named.
 pub const DEFAULT_FILES: [&str; 2] = ["crmwarden.yaml", "/etc/crmwarden/crmwarden.yaml"];
@@ -49,6 +51,7 @@ struct Raw {
     governance: BTreeMap<String, Spanned<String>>,
     #[serde(default)]
     heartbeat: Option<Spanned<String>>,
+    places: Option<Spanned<PathBuf>>,
     people: Option<Spanned<IgnoredAny>>,
     limits: Option<Spanned<IgnoredAny>>,
     retention: Option<Spanned<IgnoredAny>>,
@@ -104,6 +107,8 @@ pub struct Config {
     pub heartbeat_seconds: u64,
     /// Where checkpoints are anchored.
     pub anchors: Anchors,
+    /// Where addresses are.
+    pub places: Option<Arc<Places>>,
     /// What is allowed and probably not meant.
     pub warnings: Vec<String>,
 }
@@ -232,6 +237,7 @@ impl Reader {
                 "make it; it may be empty",
             );
         }
+        let places = raw.places.as_ref().and_then(|file| self.places(file));
         let receivers = self.receivers(raw.receivers);
         let routes = self.routes(raw.routes, &receivers);
         let mut config = Config {
@@ -249,11 +255,26 @@ impl Reader {
             governance: raw.governance.into_iter().map(|(role, who)| (role, who.value)).collect(),
             heartbeat_seconds: self.heartbeat(&raw.heartbeat),
             anchors,
+            places,
             warnings: Vec::new(),
         };
         config.sources = self.sources(raw.sources, &config);
         config.warnings = std::mem::take(&mut self.warnings);
         config
+    }
+
+    fn places(&mut self, file: &Spanned<PathBuf>) -> Option<Arc<Places>> {
+        let path = self.path(&file.value);
+        let read = crate::trail::disk::read_small(&path, DATABASE_MAX).map_err(|error| error.to_string());
+        let places = read.and_then(|bytes| Places::new(bytes.ok_or("does not exist")?));
+        match places {
+            Ok(places) => Some(Arc::new(places)),
+            Err(what) => {
+                let what = format!("the database of places {}: {what}", path.display());
+                self.say(line(file), what, "a .mmdb file of countries or cities, or leave `places:` out");
+                None
+            }
+        }
     }
 
     fn heartbeat(&mut self, text: &Option<Spanned<String>>) -> u64 {

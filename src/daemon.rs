@@ -127,8 +127,8 @@ pub fn load_policies(config: &Config) -> Result<Policies, Vec<Problem>> {
         Some(folder) => policy_files(folder)?,
         None => Vec::new(),
     };
-    let sets: Vec<(&str, &[&str])> =
-        format::shipped().iter().map(|format| (format.name(), format.sets())).collect();
+    let sets = format::sets(crate::places::PATHS);
+    let sets: Vec<(&str, &[&str])> = sets.iter().map(|(name, paths)| (*name, paths.as_slice())).collect();
     Policies::load(&files, &sets)
 }
 
@@ -154,7 +154,7 @@ pub fn run(mut run: Run) -> Result<Done, Failure> {
     }
     let quarters = Quarters::open(disk, &paths.keys, started.max(opened.trail.newest_time()))?;
     drop(patience);
-    state.policy(&policies.digest.hex());
+    state.policies(&policies);
     let metrics = metrics(&run.config, &policies, started)?;
     // A signed size that begins at 0 would look like a trail that was cut.
     metrics.checkpoint(opened.trail.signed().size, opened.trail.newest_time());
@@ -475,6 +475,7 @@ fn stage(run: &Run, policies: &Policies, state: &State, quarters: &Quarters, mat
         access: Arc::clone(&policies.access),
         stateless: state.engine.stateless(),
         others: quarters.others().to_vec(),
+        places: run.config.places.clone(),
         veil: match run.config.privacy {
             Privacy::Plain => None,
             Privacy::Erasable => {

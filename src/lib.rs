@@ -57,6 +57,7 @@
 //! | 2 parts | [`trail`] | the durable, signed log; knows nothing of what bodies mean |
 //! | | [`source`] | the edges that records come in by: files, and what feeds an inbox |
 //! | | [`mod@format`] | one file a feed, record to event |
+//! | | [`places`] | places of addresses, from a database of the user |
 //! | | [`inspect`] | detectors: numbers, privileges, behaviour |
 //! | | [`incident`] | grouping and lifecycle |
 //! | | [`alert`] | routing, text and HTML of alerts |
@@ -122,6 +123,7 @@ pub mod metrics;
 pub mod model;
 pub mod operator;
 pub mod pipeline;
+pub mod places;
 pub mod policy;
 pub mod privacy;
 pub mod rebuild;

@@ -16,6 +16,7 @@ use crate::model::grant::GrantsLine;
 use crate::model::json::{Object, no_mask};
 use crate::model::record::{FormatContext, Parsed, Record};
 use crate::model::{Event, Finding, Key, KeyRing, Severity, Time};
+use crate::places::Places;
 use crate::source::{Batch, Notice, RAW_DOMAIN, RawRecord, Receipt};
 use serde_json::Value;
 use std::borrow::Cow;
@@ -50,6 +51,8 @@ pub struct Stage {
     pub stateless: Arc<Stateless>,
     /// Fingerprint keys of other quarters, to recognise by. The one in force comes with each batch.
     pub others: Vec<Key>,
+    /// Where addresses are, if the user has a database of it.
+    pub places: Option<Arc<Places>>,
     /// In an erasable deployment: what hides persons.
     pub veil: Option<Veil>,
 }
@@ -250,6 +253,9 @@ impl Stage {
         };
         if event.feed.is_empty() {
             event.feed = Cow::Borrowed(feed.format.name());
+        }
+        if let Some(places) = &self.places {
+            places.fill(event);
         }
         event.raw.locator = format!("{}@{}", batch.file, record.offset);
         let key = &batch.raw_key;

@@ -6,7 +6,7 @@
 //!
 //! What feeds what (TRAIL section 9): `event` entries feed the windows of detections; `grants` and `grant`
 //! what is held; `finding`, `incident` and `alert` the incidents and what is owed; `policy` empties the
-//! windows, for they belonged to other rules. Other kinds feed nothing.
+//! windows of rules whose file is new or another, for what they hold belonged to other words. Other kinds feed nothing.
 
 use crate::incident::{Change, Incidents};
 use crate::inspect::behaviour::{DetectionRule, Engine, Matches, Stateless};
@@ -23,11 +23,11 @@ use crate::trail::{Entry, TrailError};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Version of the cache's body. A cache of another version does not count.
-const CACHE_VERSION: u64 = 1;
+const CACHE_VERSION: u64 = 2;
 
 /// What the daemon remembers.
 pub struct State {
@@ -43,6 +43,8 @@ pub struct State {
     pub snapshots: BTreeMap<String, String>,
     /// Digest of the policies that the newest `policy` entry names.
     pub policy: String,
+    /// The digests of its files, shortened as [`DetectionRule::policy`] is.
+    files: BTreeSet<String>,
     /// Events by source, since entry 0.
     pub events: BTreeMap<String, u64>,
     rules: Arc<[DetectionRule]>,
@@ -102,12 +104,20 @@ struct GrantEntry {
 #[derive(Deserialize)]
 struct PolicyEntry {
     digest: String,
+    #[serde(default)]
+    files: Vec<PolicyFileEntry>,
+}
+
+#[derive(Deserialize)]
+struct PolicyFileEntry {
+    digest: String,
 }
 
 #[derive(Deserialize)]
 struct Cache {
     version: u64,
     policy: String,
+    files: BTreeSet<String>,
     events: BTreeMap<String, u64>,
     snapshots: BTreeMap<String, String>,
     evicted: u64,
@@ -180,6 +190,7 @@ impl State {
             held: Held::default(),
             snapshots: BTreeMap::new(),
             policy: String::new(),
+            files: BTreeSet::new(),
             events: BTreeMap::new(),
             rules: Arc::clone(&policies.detections),
             changing: None,
@@ -237,7 +248,10 @@ impl State {
                 };
                 self.grant(&grant, added);
             }
-            "policy" => self.policy(&read::<PolicyEntry>(index, kind, object)?.digest),
+            "policy" => {
+                let entry: PolicyEntry = read(index, kind, object)?;
+                self.policy(&entry.digest, entry.files.iter().map(|file| file.digest.as_str()));
+            }
             _ => {}
         }
         Ok(())
@@ -357,15 +371,22 @@ impl State {
         }
     }
 
-    /// Policies of this digest are in force from here on.
-    pub fn policy(&mut self, digest: &str) {
-        if self.policy != digest {
-            self.policy = digest.to_owned();
-            // The windows belonged to other rules. These rules were compiled before, so they compile again.
-            if let Ok(engine) = Engine::new(&self.rules) {
-                self.engine = engine;
-            }
+    /// Policies of this digest, made of files of these digests, are in force from here on. A rule whose file was
+    /// in force before and is the same keeps what it remembers: a change elsewhere must not make it forget
+    /// ninety days of what is usual.
+    pub fn policy<'a>(&mut self, digest: &str, files: impl Iterator<Item = &'a str>) {
+        if self.policy == digest {
+            return;
         }
+        let files: BTreeSet<String> = files.map(short).collect();
+        self.engine.keep_only(&|rule| self.files.contains(&rule.policy) && files.contains(&rule.policy));
+        (self.policy, self.files) = (digest.to_owned(), files);
+    }
+
+    /// The same for policies that were loaded.
+    pub fn policies(&mut self, policies: &Policies) {
+        let digests: Vec<String> = policies.files.iter().map(|file| file.digest.hex()).collect();
+        self.policy(&policies.digest.hex(), digests.iter().map(String::as_str));
     }
 
     /// Alerts owed to a receiver.
@@ -382,6 +403,7 @@ impl State {
         Object::whole(&mut out, no_mask, |out| {
             out.uint("version", CACHE_VERSION);
             out.word("policy", &self.policy);
+            out.list("files", self.files.iter());
             out.raw("events", &counts(&self.events));
             out.raw("snapshots", &snapshots);
             self.incidents.write(out);
@@ -399,17 +421,21 @@ impl State {
         if cache.version != CACHE_VERSION {
             return None;
         }
-        state.policy = cache.policy;
+        (state.policy, state.files) = (cache.policy, cache.files);
         state.events = cache.events;
         state.snapshots = cache.snapshots;
         state.incidents = Incidents::read(cache.evicted, cache.incidents);
         state.outbox = cache.outbox.into_iter().map(|alert| (alert.id.clone(), alert)).collect();
         state.held = Held::import(cache.held.get().as_bytes()).ok()?;
-        if state.policy == policies.digest.hex() {
-            state.engine.import_state(cache.windows.get().as_bytes()).ok()?;
-        }
+        // Windows of rules that are other ones now go when the new policies take force.
+        state.engine.import_state(cache.windows.get().as_bytes()).ok()?;
         Some(state)
     }
+}
+
+/// A digest as rules carry it.
+fn short(digest: &str) -> String {
+    digest.chars().take(16).collect()
 }
 
 /// What tells one snapshot from the next of the same source.

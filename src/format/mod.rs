@@ -54,6 +54,19 @@ pub fn shipped() -> &'static [&'static dyn Format] {
     ]
 }
 
+/// Every format that is built and the event paths that an event of it may have: what it sets, and where it sets
+/// an address, the place that `places:` can add.
+pub fn sets(places: &[&'static str]) -> Vec<(&'static str, Vec<&'static str>)> {
+    let with_places = |format: &&dyn Format| {
+        let mut sets = format.sets().to_vec();
+        if sets.contains(&"client.ip") {
+            sets.extend(places.iter().filter(|path| !format.sets().contains(path)));
+        }
+        (format.name(), sets)
+    };
+    shipped().iter().map(with_places).collect()
+}
+
 /// Formats of the design that are not built yet: a configuration that names one is told exactly that.
 pub const PLANNED: &[&str] =
     &["json", "salesforce.real_time_events", "dataverse.m365", "hubspot.audit", "syslog"];

@@ -27,6 +27,16 @@ fn rule(correlation: &str) -> DetectionRule {
     detection::read("detections/c.yaml", &text).unwrap().rule
 }
 
+/// Two event rules and one habit.
+fn habit(kind: &str, settings: &str) -> DetectionRule {
+    let text = format!(
+        "title: A\nname: a\ndetection: {{ s: {{ action: [read, export] }}, condition: s }}\n---\n\
+         title: Reported\nname: c\nlevel: high\nhabit: {{ type: {kind}, rules: [a], group-by: [system, actor], {settings} }}\n\
+         crmwarden: {{ id: {kind}, next: Look., window: 1m }}\n"
+    );
+    detection::read("detections/c.yaml", &text).unwrap().rule
+}
+
 fn count(threshold: u32) -> DetectionRule {
     rule(&format!(
         "  type: event_count\n  rules: [a]\n  group-by: [actor.id]\n  timespan: 5m\n  condition: {{ gte: {threshold} }}"
@@ -297,16 +307,22 @@ fn engine_of_all() -> Engine {
         ("temporal", "{ gte: 2 }"),
         ("temporal_ordered", "{ gte: 2 }"),
     ];
-    let rules: Vec<DetectionRule> = kinds
-        .iter()
-        .map(|(kind, condition)| {
-            let mut rule = rule(&format!(
-                "  type: {kind}\n  rules: [a, b]\n  group-by: [system, actor]\n  timespan: 2m\n  condition: {condition}"
-            ));
-            rule.id = format!("detection.{kind}");
-            rule
-        })
-        .collect();
+    let correlated = kinds.iter().map(|(kind, condition)| {
+        let mut rule = rule(&format!(
+            "  type: {kind}\n  rules: [a, b]\n  group-by: [system, actor]\n  timespan: 2m\n  condition: {condition}"
+        ));
+        rule.id = format!("detection.{kind}");
+        rule
+    });
+    let habits = [
+        ("first_seen", "field: [volume.rows], memory: 20m, learn: 2m"),
+        ("baseline", "field: [volume.rows], memory: 20m, learn: 2m, timespan: 1m, times: 2, at_least: 4"),
+        ("travel", "timespan: 1h, times: 900, at_least: 300"),
+        ("dormant", "timespan: 4m"),
+        ("unusual_hour", "memory: 90d, learn: 1d"),
+    ];
+    let habits = habits.iter().map(|(kind, settings)| habit(kind, settings));
+    let rules: Vec<DetectionRule> = correlated.chain(habits).collect();
     Engine::with_limits(&rules, Limits { groups: 4, bytes: 1 << 20 }).unwrap()
 }
 
@@ -315,10 +331,97 @@ fn arbitrary_event() -> impl Strategy<Value = Event> {
         let action = if read { Action::Read } else { Action::Export };
         let mut event = event(action, seconds, &format!("actor-{actor}"));
         event.volume.rows = Some(rows);
+        (event.client.lat, event.client.lon) = (Some(format!("{}.5", rows * 10)), Some("9.25".into()));
         event.system = System::Sap;
         event.outcome = Some(Outcome::Success);
         event
     })
+}
+
+const DAY: i64 = 86_400;
+
+#[test]
+fn a_value_is_new_once_and_only_to_a_group_that_is_known() {
+    let rule = || habit("first_seen", "field: [client.country], memory: 30d, learn: 7d");
+    let at = |day: i64, country: &str| {
+        let mut event = event(Action::Read, day * DAY, "x");
+        event.client.country = Some(country.to_owned());
+        event
+    };
+    // The first days are learned; a new value is told, and told again when it was forgotten.
+    let events = [at(0, "DE"), at(1, "FR"), at(8, "DE"), at(9, "US"), at(10, "US"), at(41, "US"), at(41, "FR")];
+    assert_eq!(fired(rule(), &events), [3, 5]);
+    // An unknown country is not a new one.
+    let mut silent = at(9, "US");
+    silent.client.country = None;
+    assert!(fired(rule(), &[at(0, "DE"), at(8, "DE"), silent]).is_empty());
+}
+
+#[test]
+fn a_baseline_compares_with_the_highest_single_span() {
+    let settings = "field: [volume.rows], memory: 30d, learn: 7d, timespan: 1h, times: 3, at_least: 100";
+    let at = |day: i64, rows: u64| {
+        let mut event = event(Action::Export, day * DAY, "x");
+        event.volume.rows = Some(rows);
+        event
+    };
+    let history: Vec<Event> = (0..14).map(|day| at(day, 50)).collect();
+    let fires = |last: Vec<Event>| {
+        let events: Vec<Event> = history.iter().cloned().chain(last).collect();
+        !fired(habit("baseline", settings), &events).is_empty()
+    };
+    assert!(!fires(vec![at(14, 150)]), "three times, not more");
+    assert!(fires(vec![at(14, 151)]), "more than three times the highest, though the sum of all days is 700");
+    assert!(fires(vec![at(14, 100), at(14, 51)]), "what one hour sums up to");
+    assert!(!fires(vec![at(14, 100), at(15, 51)]), "and not two days");
+    // Somebody new is told only by the limit for those.
+    assert!(fired(habit("baseline", settings), &[at(0, 1), at(1, 5_000)]).is_empty());
+    let limited = format!("{settings}, without_history: 5000");
+    assert_eq!(fired(habit("baseline", &limited), &[at(0, 1), at(1, 4_999), at(2, 5_000)]), [2]);
+}
+
+#[test]
+fn travel_needs_distance_and_speed() {
+    let rule = || habit("travel", "timespan: 12h, times: 900, at_least: 300");
+    let at = |minutes: i64, lat: &str, lon: &str| {
+        let mut event = event(Action::Read, minutes * 60, "x");
+        (event.client.lat, event.client.lon) = (Some(lat.to_owned()), Some(lon.to_owned()));
+        event
+    };
+    let (berlin, hamburg, sydney) = (("52.5", "13.4"), ("53.55", "10.0"), ("-33.9", "151.2"));
+    let fires = |one: (&str, &str), other: (&str, &str), minutes: i64| {
+        let there = [at(0, one.0, one.1), at(minutes, other.0, other.1)];
+        let back = [at(minutes, one.0, one.1), at(0, other.0, other.1)];
+        let (there, back) = (fired(rule(), &there), fired(rule(), &back));
+        assert_eq!(there.len(), back.len(), "the order they arrive in does not matter");
+        !there.is_empty()
+    };
+    assert!(fires(berlin, sydney, 60));
+    assert!(!fires(berlin, hamburg, 0), "255 km: two providers of one city are further apart on paper");
+    assert!(!fires(berlin, sydney, 13 * 60), "too long ago to compare");
+    assert!(fires(("52.5", "0"), ("52.5", "15"), 60), "1,015 km within the hour");
+    assert!(!fires(("52.5", "0"), ("52.5", "15"), 70), "1,015 km in 70 minutes is a plane");
+}
+
+#[test]
+fn silence_and_hours_are_compared_with_the_own_past() {
+    assert_eq!(
+        fired(
+            habit("dormant", "timespan: 90d"),
+            &[event(Action::Read, 0, "x"), event(Action::Read, 90 * DAY - 1, "x"), event(Action::Read, 180 * DAY - 1, "x")]
+        ),
+        [2]
+    );
+    // 1,767,600,000 is 2026-01-05, a Monday, at 08:00. Ten working days at eight, then others.
+    let days = [0, 1, 2, 3, 4, 7, 8, 9, 10, 11];
+    let fires = |habit_days: &[i64], hours: i64| {
+        let mut events: Vec<Event> = habit_days.iter().map(|day| event(Action::Read, day * DAY, "x")).collect();
+        events.push(event(Action::Read, 14 * DAY + hours * 3600, "x"));
+        !fired(habit("unusual_hour", "memory: 60d, learn: 7d"), &events).is_empty()
+    };
+    assert!(fires(&days, 3) && !fires(&days, 2) && !fires(&days, -2 + 24) && fires(&days, 19 - 24 + 24));
+    assert!(!fires(&days[..9], 3), "nine days are no habit");
+    assert!(fires(&days, -24), "at eight on a Sunday");
 }
 
 proptest! {

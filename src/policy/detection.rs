@@ -17,13 +17,30 @@
 //!   counter_examples: [...]    # and must not
 //! ```
 //!
+//! What Sigma has no words for is a document of ours, `habit:` in the place of `correlation:`:
+//!
+//! ```yaml
+//! habit:
+//!   type: baseline             # first_seen, baseline, travel, dormant, unusual_hour
+//!   rules: [rows]              # events it is about
+//!   group-by: [system, actor]
+//!   field: [volume.rows]       # first_seen: what is new; baseline: what is summed (none: events are counted)
+//!   memory: 90d                # how far the past reaches back
+//!   learn: 7d                  # how long a group is watched before anything is told of it
+//!   timespan: 1h               # baseline: what is summed over; dormant: the silence; travel: longest time between
+//!   times: 5                   # baseline: so many times the highest before; travel: km an hour
+//!   at_least: 10000            # baseline: smaller sums are never told; travel: km
+//!   without_history: 100000    # baseline: limit for a group that is still learned
+//! ```
+//!
 //! Stricter than Sigma itself: unknown keys, unknown fields, words outside of our closed sets and parts that
 //! nobody uses are errors, because each of them makes a rule that stays silent. Not taken: filter documents, `expand`
 //! placeholders, window modes other than sliding.
 
 use super::example::Example;
+use super::habit;
 use super::{condition, duration, fields};
-use crate::inspect::behaviour::{Correlation, DetectionRule, EventPart, GroupBy, KEPT, Kind, Test};
+use crate::inspect::behaviour::{Correlation, DetectionRule, EventPart, GroupBy, Habit, KEPT, Kind, Test};
 use crate::model::Event;
 use crate::model::finding::Severity;
 use crate::yaml::{self, Problem, nearest};
@@ -57,6 +74,7 @@ struct Document {
     level: Option<String>,
     detection: Option<IgnoredAny>,
     correlation: Option<RawCorrelation>,
+    habit: Option<RawHabit>,
     filter: Option<IgnoredAny>,
     crmwarden: Option<Metadata>,
     // The rest is for people and other tools.
@@ -108,6 +126,23 @@ struct RawCorrelation {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(super) struct RawHabit {
+    r#type: String,
+    rules: Vec<String>,
+    #[serde(default, rename = "group-by")]
+    group_by: Vec<String>,
+    #[serde(default)]
+    pub(super) field: Vec<String>,
+    pub(super) timespan: Option<String>,
+    pub(super) memory: Option<String>,
+    pub(super) learn: Option<String>,
+    pub(super) times: Option<f64>,
+    pub(super) at_least: Option<f64>,
+    pub(super) without_history: Option<f64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Metadata {
     id: Option<String>,
     #[serde(default)]
@@ -136,7 +171,7 @@ pub fn read(file: &str, text: &str) -> Result<Detection, Problem> {
     // Events first, so that a part's number is known when a correlation refers to it.
     for correlated in [false, true] {
         for (document, place) in documents.iter().zip(&places) {
-            if document.correlation.is_some() != correlated {
+            if (document.correlation.is_some() || document.habit.is_some()) != correlated {
                 continue;
             }
             let part = reader.document(document, place)?;
@@ -227,13 +262,14 @@ impl Reader<'_> {
         if self.number(&name).is_some() {
             return Err(self.at(place, "name", format!("a second document is named `{name}`")));
         }
-        match (&document.detection, &document.correlation) {
-            (Some(_), None) => self.event(document, name, place),
-            (None, Some(correlation)) => self.correlation(document, name, correlation, place),
+        match (&document.detection, &document.correlation, &document.habit) {
+            (Some(_), None, None) => self.event(document, name, place),
+            (None, Some(correlation), None) => self.correlation(document, name, correlation, place),
+            (None, None, Some(habit)) => self.habit(document, name, habit, place),
             _ => Err(Problem::at(
                 self.file,
                 place.first,
-                "a document has either `detection:` or `correlation:`",
+                "a document has exactly one of `detection:`, `correlation:` and `habit:`",
             )),
         }
     }
@@ -293,15 +329,14 @@ impl Reader<'_> {
         raw: &RawCorrelation,
         place: &Place,
     ) -> Result<usize, Problem> {
-        let Some(kind) = Kind::parse(&raw.r#type) else {
-            let known = Kind::ALL.iter().map(|(_, word)| *word);
-            let problem = self.at(place, "type", format!("unknown correlation type `{}`", raw.r#type));
-            return Err(match nearest(&raw.r#type, known.clone()) {
-                Some(near) => problem.cure(format!("did you mean `{near}`?")),
-                None => problem.cure(format!("one of {}", known.collect::<Vec<_>>().join(", "))),
-            });
-        };
-        let parts = self.references(raw, place)?;
+        let kind = self.kind(&raw.r#type, Kind::SIGMA, "correlation", place)?;
+        let parts = self.references(&raw.rules, place)?;
+        if let Some(stranger) =
+            raw.aliases.values().flat_map(BTreeMap::keys).find(|name| !raw.rules.contains(name))
+        {
+            let what = format!("`{stranger}` is not among this correlation's rules");
+            return Err(self.at(place, stranger, what));
+        }
         let timespan = duration::parse(&raw.timespan)
             .and_then(|seconds| i64::try_from(seconds).ok())
             .ok_or_else(|| self.at(place, "timespan", "not a duration").cure(duration::FORM))?;
@@ -327,13 +362,61 @@ impl Reader<'_> {
             test: condition.test,
             field: condition.field,
             percentile: condition.percentile,
+            habit: Habit::default(),
         });
         Ok(self.events.len() + self.correlations.len() - 1)
     }
 
-    fn references(&self, raw: &RawCorrelation, place: &Place) -> Result<Vec<usize>, Problem> {
+    fn kind(
+        &self,
+        word: &str,
+        known: &[(Kind, &'static str)],
+        what: &str,
+        place: &Place,
+    ) -> Result<Kind, Problem> {
+        if let Some((kind, _)) = known.iter().find(|(_, known)| *known == word) {
+            return Ok(*kind);
+        }
+        let words = known.iter().map(|(_, word)| *word);
+        let problem = self.at(place, "type", format!("unknown {what} type `{word}`"));
+        Err(match nearest(word, words.clone()) {
+            Some(near) => problem.cure(format!("did you mean `{near}`?")),
+            None => problem.cure(format!("one of {}", words.collect::<Vec<_>>().join(", "))),
+        })
+    }
+
+    fn habit(
+        &mut self,
+        document: &Document,
+        name: String,
+        raw: &RawHabit,
+        place: &Place,
+    ) -> Result<usize, Problem> {
+        let kind = self.kind(&raw.r#type, Kind::HABITS, "habit", place)?;
+        let parts = self.references(&raw.rules, place)?;
+        for path in raw.group_by.iter().chain(&raw.field) {
+            self.path(path, place)?;
+        }
+        let (timespan, habit) = habit::read(kind, raw).map_err(|(word, what)| self.at(place, word, what))?;
+        let paths = |by: &String| GroupBy { name: by.clone(), paths: vec![by.clone(); parts.len()] };
+        self.correlations.push(Correlation {
+            name,
+            title: document.title.clone(),
+            kind,
+            group_by: raw.group_by.iter().map(paths).collect(),
+            parts,
+            timespan,
+            test: Test::Compare(Vec::new()),
+            field: raw.field.clone(),
+            percentile: 0,
+            habit,
+        });
+        Ok(self.events.len() + self.correlations.len() - 1)
+    }
+
+    fn references(&self, rules: &[String], place: &Place) -> Result<Vec<usize>, Problem> {
         let mut parts = Vec::new();
-        for name in &raw.rules {
+        for name in rules {
             let Some(part) = self.number(name) else {
                 return Err(self
                     .at(place, "rules", format!("no document above is named `{name}`"))
@@ -346,15 +429,6 @@ impl Reader<'_> {
         }
         if parts.is_empty() {
             return Err(self.at(place, "rules", "a correlation needs at least one rule"));
-        }
-        for mapping in raw.aliases.values() {
-            if let Some(stranger) = mapping.keys().find(|name| !raw.rules.contains(name)) {
-                return Err(self.at(
-                    place,
-                    stranger,
-                    format!("`{stranger}` is not among this correlation's rules"),
-                ));
-            }
         }
         Ok(parts)
     }
@@ -414,8 +488,8 @@ impl Reader<'_> {
         let window_seconds = match (&metadata.window, timespan) {
             (Some(window), _) => duration::parse(window)
                 .ok_or_else(|| self.at(place, "window", "not a duration").cure(duration::FORM))?,
-            (None, Some(correlation)) => correlation.timespan.unsigned_abs(),
-            (None, None) => 86_400,
+            (None, Some(correlation)) if !correlation.kind.is_habit() => correlation.timespan.unsigned_abs(),
+            (None, _) => 86_400,
         };
         if timespan.is_some() && metadata.group_by.is_some() {
             return Err(self.at(place, "group_by", "a correlation's key is its `group-by`"));

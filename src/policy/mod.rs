@@ -23,6 +23,7 @@ pub mod duration;
 pub mod example;
 mod fields;
 pub mod framework;
+mod habit;
 #[cfg(test)]
 mod tests;
 

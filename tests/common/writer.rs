@@ -52,7 +52,7 @@ pub fn start(home: &Home, hands: &Hands) -> Running {
     let mut state = State::new(&policies).unwrap();
     let next = trail.next_index();
     read::each(&RealDisk, trail.folder(), 0, next, &mut |entry| state.apply(entry)).unwrap();
-    state.policy(&policies.digest.hex());
+    state.policies(&policies);
     record_start(&mut trail, &config, &policies, clock.now()).unwrap();
 
     let quarters = Quarters::open(disk, &config.keys, clock.now()).unwrap();
@@ -67,6 +67,7 @@ pub fn start(home: &Home, hands: &Hands) -> Running {
             .collect(),
         dlp: Arc::clone(&policies.dlp),
         access: Arc::clone(&policies.access),
+        places: None,
         stateless: state.engine.stateless(),
         others: quarters.others().to_vec(),
         veil: None,

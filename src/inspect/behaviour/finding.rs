@@ -37,7 +37,9 @@ pub(super) fn of_correlation(
         .zip(&update.key)
         .map(|(by, value)| format!("{} {value}", by.name))
         .collect();
-    let what = if correlation.kind.is_temporal() {
+    let what = if let Some(words) = &update.words {
+        words.clone()
+    } else if correlation.kind.is_temporal() {
         let parts: Vec<String> = correlation
             .parts
             .iter()
@@ -49,10 +51,13 @@ pub(super) fn of_correlation(
     } else {
         format!("{} {}", update.sum, sum_words(correlation))
     };
-    let within = format!("within {}", span(correlation.timespan));
+    let what = match correlation.kind {
+        Kind::FirstSeen | Kind::Travel | Kind::Dormant | Kind::UnusualHour => what,
+        _ => format!("{what} within {}", span(correlation.timespan)),
+    };
     finding.detail = Some(match group.is_empty() {
-        true => format!("{what} {within}"),
-        false => format!("{what} {within}; {}", group.join(", ")),
+        true => what,
+        false => format!("{what}; {}", group.join(", ")),
     });
     finding
 }
@@ -66,7 +71,9 @@ fn sum_words(correlation: &Correlation) -> String {
         Kind::ValueAvg => format!("{field} on average"),
         Kind::ValuePercentile => format!("{field} at percentile {}", correlation.percentile),
         Kind::ValueMedian => format!("{field} median"),
+        // These bring their own words.
         Kind::Temporal | Kind::TemporalOrdered => String::new(),
+        Kind::FirstSeen | Kind::Baseline | Kind::Travel | Kind::Dormant | Kind::UnusualHour => String::new(),
     };
     match &correlation.test {
         // A bare "at least 1" says nothing.

@@ -4,6 +4,7 @@
 //! end]`, both ends included; memory is bounded for every kind, and what a bound takes away is either
 //! harmless (see [`width`]) or counted.
 
+use super::habit::Past;
 use super::rule::{Correlation, Kind, Test};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -24,6 +25,8 @@ pub(super) enum Hits {
     Parts(Vec<VecDeque<(i64, f64)>>),
     /// Numbers.
     Numbers(VecDeque<(i64, f64)>),
+    /// What is usual.
+    Past(Past),
 }
 
 /// What a hit brings.
@@ -42,7 +45,7 @@ fn width(timespan: i64) -> i64 {
 }
 
 impl Hits {
-    pub(super) fn new(correlation: &Correlation) -> Hits {
+    pub(super) fn new(correlation: &Correlation, time: i64) -> Hits {
         match correlation.kind {
             Kind::EventCount | Kind::ValueSum => Hits::Tally(VecDeque::new()),
             Kind::ValueCount => Hits::Distinct(BTreeMap::new()),
@@ -50,6 +53,9 @@ impl Hits {
                 Hits::Parts(vec![VecDeque::new(); correlation.parts.len()])
             }
             Kind::ValueAvg | Kind::ValuePercentile | Kind::ValueMedian => Hits::Numbers(VecDeque::new()),
+            Kind::FirstSeen | Kind::Baseline | Kind::Travel | Kind::Dormant | Kind::UnusualHour => {
+                Hits::Past(Past::new(correlation, time))
+            }
         }
     }
 
@@ -98,6 +104,7 @@ impl Hits {
                     values.retain(|_, newest| *newest >= time);
                 }
             }
+            Hits::Past(_) => {}
         }
     }
 
@@ -111,6 +118,7 @@ impl Hits {
             Hits::Tally(entries) | Hits::Numbers(entries) => last(entries, limit),
             Hits::Parts(parts) => parts.iter().filter_map(|entries| last(entries, limit)).max(),
             Hits::Distinct(values) => values.values().copied().filter(|time| *time <= limit).max(),
+            Hits::Past(_) => None,
         }
     }
 
@@ -127,6 +135,7 @@ impl Hits {
                 middle(correlation, numbers)?
             }
             Hits::Parts(parts) => return parts_hold(parts, correlation, start, end),
+            Hits::Past(_) => return None,
         };
         correlation.test.passes(sum).then_some(sum)
     }
@@ -139,23 +148,28 @@ impl Hits {
         parts.iter().map(|entries| f64::max(strongest(entries), count(entries))).collect()
     }
 
-    /// Memory on the heap, as a 64-bit allocator gives it out: a queue keeps the room it once needed, and the
-    /// smallest map takes a whole node.
+    /// Memory on the heap, as a 64-bit allocator gives it out. Reckoned from what is held and not from what is
+    /// allocated: after a restart the same groups must count the same, for what is forgotten follows from it.
     pub(super) fn bytes(&self) -> usize {
-        let queue = |entries: &VecDeque<(i64, f64)>| block(entries.capacity() * 16);
         match self {
             Hits::Tally(entries) | Hits::Numbers(entries) => queue(entries),
             Hits::Parts(parts) => block(parts.len() * 32) + parts.iter().map(queue).sum::<usize>(),
             Hits::Distinct(values) => {
                 let nodes = (values.len().div_ceil(7)) * block(NODE + 11 * 32);
-                nodes + values.keys().map(|text| block(text.capacity())).sum::<usize>()
+                nodes + values.keys().map(|text| block(text.len())).sum::<usize>()
             }
+            Hits::Past(past) => past.bytes(),
         }
     }
 }
 
 /// What a node of a B-tree holds beside its eleven places, of which some seven are taken.
 pub(super) const NODE: usize = 24;
+
+/// What a queue of pairs takes, which grows by doubling.
+pub(super) fn queue(entries: &VecDeque<(i64, f64)>) -> usize {
+    if entries.is_empty() { 0 } else { block(entries.len().next_power_of_two().max(4) * 16) }
+}
 
 /// What so many bytes take on the heap: a word before them, in steps of sixteen, 32 at least.
 pub(super) fn block(bytes: usize) -> usize {
@@ -186,6 +200,9 @@ fn drop_oldest(entries: &mut VecDeque<(i64, f64)>) -> u64 {
 fn drop_before(entries: &mut VecDeque<(i64, f64)>, time: i64) {
     while entries.front().is_some_and(|(oldest, _)| *oldest < time) {
         entries.pop_front();
+    }
+    if entries.len() < entries.capacity() / 4 {
+        entries.shrink_to(entries.len() * 2);
     }
 }
 

@@ -7,6 +7,9 @@
 //! that grows with a power of the hits, memory within a group is bounded, and `temporal` without a condition
 //! means *all* parts, as the specification says (the crate takes any one).
 //!
+//! What Sigma has no words for (a value seen for the first time, a sum above one's own, travel, long silence,
+//! unusual hours) is ours too: see [`Habit`] and the table in `habit.rs`.
+//!
 //! A rule about a single event reports every match, and incidents group them by key and window; a correlation
 //! that stays true is reported once per group and window, so that a flood of events is no flood of findings.
 //!
@@ -15,6 +18,7 @@
 //! hold values of the event, so both halves take the event as masked for storage.
 
 mod finding;
+mod habit;
 mod hits;
 mod rule;
 mod state;
@@ -24,7 +28,7 @@ mod windows;
 
 pub use hits::KEPT;
 pub use rule::{
-    Correlation, DetectionRule, EventPart, Expression, GroupBy, Kind, Needs, Operator, Test, bit,
+    Correlation, DetectionRule, EventPart, Expression, GroupBy, Habit, Kind, Needs, Operator, Test, bit,
 };
 pub use stateless::{Matches, Stateless};
 pub use view::ACTOR;
@@ -95,9 +99,14 @@ impl Engine {
         self.windows.states.iter().flatten().map(|state| state.groups.len()).sum()
     }
 
+    /// Forgets what is remembered for rules that do not stay as they are.
+    pub fn keep_only(&mut self, stays: &dyn Fn(&DetectionRule) -> bool) {
+        self.windows.keep_only(stays);
+    }
+
     /// Memory of all correlations, roughly.
     pub fn bytes(&self) -> usize {
-        self.windows.states.iter().flatten().map(|state| state.bytes).sum()
+        self.windows.bytes()
     }
 
     /// The windows as JSON: the same state gives the same bytes.

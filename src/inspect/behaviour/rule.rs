@@ -112,11 +112,21 @@ pub enum Kind {
     ValuePercentile,
     /// The median of a number.
     ValueMedian,
+    /// Ours: a value that the group did not have before.
+    FirstSeen,
+    /// Ours: a sum far above the group's own.
+    Baseline,
+    /// Ours: two places too far apart for the time between.
+    Travel,
+    /// Ours: a sign of life after a long silence.
+    Dormant,
+    /// Ours: activity at an hour that the group never worked at.
+    UnusualHour,
 }
 
 impl Kind {
-    /// Every kind with its word.
-    pub const ALL: &'static [(Kind, &'static str)] = &[
+    /// The kinds of Sigma with their words.
+    pub const SIGMA: &'static [(Kind, &'static str)] = &[
         (Kind::EventCount, "event_count"),
         (Kind::ValueCount, "value_count"),
         (Kind::Temporal, "temporal"),
@@ -126,14 +136,23 @@ impl Kind {
         (Kind::ValuePercentile, "value_percentile"),
         (Kind::ValueMedian, "value_median"),
     ];
+    /// Our kinds, which compare with a group's past.
+    pub const HABITS: &'static [(Kind, &'static str)] = &[
+        (Kind::FirstSeen, "first_seen"),
+        (Kind::Baseline, "baseline"),
+        (Kind::Travel, "travel"),
+        (Kind::Dormant, "dormant"),
+        (Kind::UnusualHour, "unusual_hour"),
+    ];
 
-    /// The word in Sigma.
+    /// Its word.
     pub fn as_str(self) -> &'static str {
-        Kind::ALL.iter().find(|(kind, _)| *kind == self).map_or("", |(_, word)| word)
+        let mut known = Kind::SIGMA.iter().chain(Kind::HABITS);
+        known.find(|(kind, _)| *kind == self).map_or("", |(_, word)| word)
     }
-    /// Reads the word.
-    pub fn parse(word: &str) -> Option<Kind> {
-        Kind::ALL.iter().find(|(_, known)| *known == word).map(|(kind, _)| *kind)
+    /// Whether it compares with a group's past.
+    pub fn is_habit(self) -> bool {
+        Kind::HABITS.iter().any(|(kind, _)| *kind == self)
     }
     /// Whether it is about which parts happened.
     pub fn is_temporal(self) -> bool {
@@ -141,7 +160,7 @@ impl Kind {
     }
     /// Whether it sums up a number or a value of the events.
     pub fn needs_field(self) -> bool {
-        !self.is_temporal() && self != Kind::EventCount
+        !self.is_temporal() && !self.is_habit() && self != Kind::EventCount
     }
 }
 
@@ -158,7 +177,7 @@ pub struct Correlation {
     pub parts: Vec<usize>,
     /// What makes a group.
     pub group_by: Vec<GroupBy>,
-    /// Length of the sliding window, seconds.
+    /// Length of the sliding window, seconds. For a habit see [`super::Habit`].
     pub timespan: i64,
     /// When it holds.
     pub test: Test,
@@ -166,6 +185,30 @@ pub struct Correlation {
     pub field: Vec<String>,
     /// Rank for [`Kind::ValuePercentile`].
     pub percentile: u8,
+    /// For the kinds that compare with the past.
+    pub habit: Habit,
+}
+
+impl Correlation {
+    /// Seconds for which a quiet group is of use.
+    pub fn reach(&self) -> i64 {
+        self.timespan.max(self.habit.memory)
+    }
+}
+
+/// How a group is compared with its past. All zero for Sigma's own kinds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Habit {
+    /// Seconds that the past reaches back.
+    pub memory: i64,
+    /// Seconds that a group is watched before anything is told of it.
+    pub learn: i64,
+    /// A sum must be more than so many times the highest before; for `travel`, kilometres an hour.
+    pub times: f64,
+    /// A smaller sum is never told; for `travel`, kilometres.
+    pub at_least: f64,
+    /// What is told of a group that is still learned.
+    pub without_history: Option<f64>,
 }
 
 /// One value of a group's key.

@@ -4,6 +4,7 @@
 //! integer where it is one, else a string with its shortest digits. Rules are found again by id and part
 //! name, so a snapshot outlives a change of the rules around them; what no longer has a home is left out.
 
+use super::habit::{Past, Place, What};
 use super::hits::Hits;
 use super::rule::Correlation;
 use super::windows::{Group, State, Windows};
@@ -45,6 +46,9 @@ struct SavedGroup {
     values: Vec<(String, i64)>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     hits: Vec<Vec<(i64, Number)>>,
+    /// For what is compared with the past: when it begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    since: Option<i64>,
 }
 
 /// All states, written group by group: beside them, a flood's windows would stand in memory a second time.
@@ -140,14 +144,57 @@ fn save(key: &[String], group: &Group) -> SavedGroup {
     let numbers = |entries: &std::collections::VecDeque<(i64, f64)>| {
         entries.iter().map(|(time, number)| (*time, Number(*number))).collect::<Vec<_>>()
     };
+    let texts = |values: &BTreeMap<String, i64>| {
+        values.iter().map(|(text, time)| (text.clone(), *time)).collect::<Vec<_>>()
+    };
+    let mut since = None;
     let (values, hits) = match &group.hits {
         Hits::Tally(entries) | Hits::Numbers(entries) => (Vec::new(), vec![numbers(entries)]),
         Hits::Parts(parts) => (Vec::new(), parts.iter().map(numbers).collect()),
-        Hits::Distinct(values) => {
-            (values.iter().map(|(text, time)| (text.clone(), *time)).collect(), Vec::new())
+        Hits::Distinct(values) => (texts(values), Vec::new()),
+        Hits::Past(past) => {
+            since = Some(past.since);
+            let plain = |times: &mut dyn Iterator<Item = i64>| times.map(|time| (time, Number(0.0))).collect();
+            match &past.what {
+                What::Seen(values) => (texts(values), Vec::new()),
+                What::Sums(sums) => (Vec::new(), vec![numbers(sums)]),
+                What::Place(place) => {
+                    let place = place.iter();
+                    let named = place.clone().map(|place| (place.name.clone(), place.time)).collect();
+                    let at = place.flat_map(|at| [(0, Number(at.latitude)), (0, Number(at.longitude))]);
+                    (named, vec![at.collect()])
+                }
+                What::Newest(newest) => (Vec::new(), vec![plain(&mut newest.iter().copied())]),
+                What::Hours(days, slots) => {
+                    let lists = vec![plain(&mut days.iter().copied()), plain(&mut slots.iter().copied())];
+                    (Vec::new(), lists)
+                }
+            }
         }
     };
-    SavedGroup { key: key.to_vec(), newest: group.newest, reported: group.reported, values, hits }
+    SavedGroup { key: key.to_vec(), newest: group.newest, reported: group.reported, values, hits, since }
+}
+
+/// The past of a group, as [`save`] took it apart.
+fn past(correlation: &Correlation, group: &SavedGroup) -> Past {
+    let mut past = Past::new(correlation, group.since.unwrap_or(group.newest));
+    let list = |place: usize| group.hits.get(place).map_or(&[][..], Vec::as_slice);
+    match &mut past.what {
+        What::Seen(values) => values.extend(group.values.iter().cloned()),
+        What::Sums(sums) => sums.extend(list(0).iter().map(|(time, number)| (*time, number.0))),
+        What::Place(place) => {
+            if let (Some((name, time)), [latitude, longitude]) = (group.values.first(), list(0)) {
+                let (latitude, longitude) = (latitude.1.0, longitude.1.0);
+                *place = Some(Place { time: *time, latitude, longitude, name: name.clone() });
+            }
+        }
+        What::Newest(newest) => *newest = list(0).first().map(|(time, _)| *time),
+        What::Hours(days, slots) => {
+            days.extend(list(0).iter().map(|(day, _)| *day));
+            slots.iter_mut().zip(list(1)).for_each(|(slot, (day, _))| *slot = *day);
+        }
+    }
+    past
 }
 
 fn load(correlation: &Correlation, saved: Saved) -> State {
@@ -156,18 +203,27 @@ fn load(correlation: &Correlation, saved: Saved) -> State {
         if group.key.len() != correlation.group_by.len() {
             continue;
         }
+        if correlation.kind.is_habit() {
+            let hits = Hits::Past(past(correlation, &group));
+            let bytes = Group::bytes(&group.key, &hits);
+            state.bytes += bytes;
+            let (newest, reported) = (group.newest, group.reported);
+            state.groups.insert(group.key, Group { hits, newest, reported, bytes });
+            continue;
+        }
         let mut lists = group.hits.into_iter().map(|hits| {
             let mut list: Vec<(i64, f64)> = hits.into_iter().map(|(time, number)| (time, number.0)).collect();
             list.sort_by_key(|(time, _)| *time);
             list.into()
         });
-        let hits = match Hits::new(correlation) {
+        let hits = match Hits::new(correlation, group.newest) {
             Hits::Tally(_) => Hits::Tally(lists.next().unwrap_or_default()),
             Hits::Numbers(_) => Hits::Numbers(lists.next().unwrap_or_default()),
             Hits::Distinct(_) => Hits::Distinct(group.values.into_iter().collect()),
             Hits::Parts(parts) => {
                 Hits::Parts(parts.iter().map(|_| lists.next().unwrap_or_default()).collect())
             }
+            Hits::Past(past) => Hits::Past(past),
         };
         let bytes = Group::bytes(&group.key, &hits);
         state.bytes += bytes;

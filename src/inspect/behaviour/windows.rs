@@ -6,9 +6,11 @@
 //! * An event that lacks a value of `group-by` takes no part: two unknown actors are not one actor.
 //! * A correlation that stays true is reported once per group and [`DetectionRule::window_seconds`]; that
 //!   bounds the findings of a flood. Chained correlations are told every time.
-//! * Every correlation has its own limits on groups and bytes, so a flood against one rule cannot make
-//!   another forget. The stalest groups go first, ties by key; each is counted by rule.
+//! * Every correlation has a limit on groups and a share of the bytes that nothing can take from it, so a flood
+//!   against one rule cannot make another forget; what the others do not use it may borrow. The stalest groups
+//!   go first, ties by key; each is counted by rule.
 
+use super::habit::{Brought, Place};
 use super::hits::{Hits, LATENESS, NODE, Value, block};
 use super::rule::{Correlation, DetectionRule, Kind};
 use super::stateless::Matches;
@@ -26,7 +28,7 @@ pub(super) const QUIET: i64 = 26 * 3600;
 pub struct Limits {
     /// Groups of one correlation.
     pub groups: usize,
-    /// Bytes of all correlations together; each gets an equal part.
+    /// Bytes of all correlations together; each has an equal share for certain.
     pub bytes: usize,
 }
 
@@ -44,6 +46,7 @@ pub(super) struct Windows {
     pub(super) evicted: BTreeMap<String, u64>,
     pub(super) late: u64,
     limits: Limits,
+    share: usize,
 }
 
 /// One correlation's groups.
@@ -71,7 +74,7 @@ impl Group {
     /// Memory, with its place in the map.
     pub(super) fn bytes(key: &[String], hits: &Hits) -> usize {
         let place = (size_of::<Group>() + size_of::<Vec<String>>()) * 11 / 7 + NODE;
-        let texts: usize = key.iter().map(|text| block(text.capacity())).sum();
+        let texts: usize = key.iter().map(|text| block(text.len())).sum();
         place + block(size_of_val(key)) + texts + hits.bytes()
     }
 }
@@ -96,19 +99,37 @@ pub(super) struct Update {
     pub(super) key: Vec<String>,
     /// See [`Hits::parts_in`].
     pub(super) parts: Vec<f64>,
+    /// What is out of the usual, in words.
+    pub(super) words: Option<String>,
 }
 
 impl Windows {
     pub(super) fn new(rules: Arc<[DetectionRule]>, limits: Limits) -> Windows {
         let states = rules.iter().map(|rule| vec![State::default(); rule.correlations.len()]).collect();
         let correlations: usize = rules.iter().map(|rule| rule.correlations.len()).sum();
-        let limits = Limits { groups: limits.groups.max(1), bytes: limits.bytes / correlations.max(1) };
-        Windows { rules, states, evicted: BTreeMap::new(), late: 0, limits }
+        let share = limits.bytes / correlations.max(1);
+        let limits = Limits { groups: limits.groups.max(1), ..limits };
+        Windows { rules, states, evicted: BTreeMap::new(), late: 0, limits, share }
+    }
+
+    /// Memory of all correlations.
+    pub(super) fn bytes(&self) -> usize {
+        self.states.iter().flatten().map(|state| state.bytes).sum()
+    }
+
+    /// Takes over what is remembered for rules that stay as they are: for each rule, whether it does.
+    pub(super) fn keep_only(&mut self, stays: &dyn Fn(&DetectionRule) -> bool) {
+        for (rule, states) in self.rules.iter().zip(&mut self.states) {
+            if !stays(rule) {
+                states.fill(State::default());
+            }
+        }
     }
 
     /// Takes one event with the parts that it matched; adds what is to be reported.
     pub(super) fn correlate(&mut self, event: &Event, matches: &Matches, findings: &mut Vec<Finding>) {
         let rules = Arc::clone(&self.rules);
+        let mut total = self.bytes();
         for matched in matches.0.chunk_by(|one, other| one.0 == other.0) {
             let place = matched.first().map_or(0, |(rule, _)| *rule as usize);
             let (Some(rule), Some(states)) = (rules.get(place), self.states.get_mut(place)) else { continue };
@@ -121,7 +142,11 @@ impl Windows {
             for (number, (correlation, state)) in rule.correlations.iter().zip(states).enumerate() {
                 let part = rule.events.len() + number;
                 let mut step = Step { rule, correlation, part, event, late: 0, evicted: 0 };
-                let update = step.run(state, &happened, self.limits);
+                total -= state.bytes;
+                let spare = self.limits.bytes.saturating_sub(total);
+                let limits = Limits { bytes: self.share.max(spare), ..self.limits };
+                let update = step.run(state, &happened, limits);
+                total += state.bytes;
                 self.late += step.late;
                 if step.evicted > 0 {
                     *self.evicted.entry(rule.id.clone()).or_default() += step.evicted;
@@ -146,7 +171,7 @@ impl Windows {
             };
             detection.correlations.iter().zip(states).any(|(correlation, state)| {
                 correlation.parts.contains(&(*part as usize))
-                    && time < state.newest - correlation.timespan - QUIET
+                    && time < state.newest - correlation.reach() - QUIET
             })
         })
     }
@@ -164,6 +189,11 @@ struct Step<'a> {
 
 impl Step<'_> {
     fn run(&mut self, state: &mut State, happened: &[Happened], limits: Limits) -> Option<Update> {
+        if self.correlation.kind.is_habit() {
+            let update = self.compare(state, happened);
+            self.bound(state, limits);
+            return update;
+        }
         let mut touched = None;
         for (place, part) in self.correlation.parts.iter().enumerate() {
             let Some(hit) = happened.iter().find(|other| other.part == *part) else { continue };
@@ -177,16 +207,64 @@ impl Step<'_> {
         update
     }
 
+    /// The group that the event belongs to as this part.
+    fn key(&self, place: usize) -> Option<Vec<String>> {
+        let by = self.correlation.group_by.iter();
+        by.map(|by| view::text(self.event, by.paths.get(place)?).map(|text| text.into_owned())).collect()
+    }
+
+    /// Compares the event with what is usual for its group.
+    fn compare(&mut self, state: &mut State, happened: &[Happened]) -> Option<Update> {
+        let place = self.correlation.parts.iter().position(|part| happened.iter().any(|hit| hit.part == *part))?;
+        let (key, brought) = (self.key(place)?, self.brought()?);
+        let time = self.event.when().seconds();
+        let fresh = || Group { hits: Hits::new(self.correlation, time), newest: time, reported: None, bytes: 0 };
+        let group = state.groups.entry(key.clone()).or_insert_with(fresh);
+        let Hits::Past(past) = &mut group.hits else { return None };
+        let (unusual, gone) = past.take(self.correlation, time, brought);
+        self.evicted += gone;
+        group.newest = group.newest.max(time);
+        state.newest = state.newest.max(time);
+        let quiet = |at: i64| time.abs_diff(at) < self.rule.window_seconds;
+        let report = self.part == self.rule.reported && !group.reported.is_some_and(quiet);
+        if report && unusual.is_some() {
+            group.reported = Some(time);
+        }
+        let bytes = Group::bytes(&key, &group.hits);
+        state.bytes = state.bytes + bytes - group.bytes;
+        group.bytes = bytes;
+        let unusual = unusual?;
+        Some(Update { sum: unusual.sum, end: time, report, key, parts: Vec::new(), words: Some(unusual.words) })
+    }
+
+    /// What the event brings to compare. `None` where it lacks it.
+    fn brought(&self) -> Option<Brought> {
+        let fields = self.correlation.field.iter();
+        Some(match self.correlation.kind {
+            Kind::FirstSeen => {
+                let texts: Option<Vec<_>> = fields.map(|path| view::text(self.event, path)).collect();
+                Brought::Text(texts?.join(" "))
+            }
+            Kind::Baseline => match self.correlation.field.first() {
+                Some(path) => Brought::Number(view::number(self.event, path)?),
+                None => Brought::Number(1.0),
+            },
+            Kind::Travel => {
+                let client = &self.event.client;
+                let degrees = |text: &Option<String>| text.as_ref()?.parse().ok().filter(|it: &f64| it.is_finite());
+                let names = client.city.iter().chain(&client.country).cloned().collect::<Vec<_>>().join(", ");
+                let (latitude, longitude) = (degrees(&client.lat)?, degrees(&client.lon)?);
+                let name = if names.is_empty() { format!("{latitude:.1}, {longitude:.1}") } else { names };
+                Brought::Place(Place { time: self.event.when().seconds(), latitude, longitude, name })
+            }
+            _ => Brought::Nothing,
+        })
+    }
+
     /// Adds the hit to its group and returns the group's key.
     fn insert(&mut self, state: &mut State, place: usize, sum: f64, time: i64) -> Option<Vec<String>> {
-        let key: Option<Vec<String>> = self
-            .correlation
-            .group_by
-            .iter()
-            .map(|by| view::text(self.event, by.paths.get(place)?).map(|text| text.into_owned()))
-            .collect();
-        let (key, value) = (key?, self.value(sum)?);
-        let fresh = || Group { hits: Hits::new(self.correlation), newest: time, reported: None, bytes: 0 };
+        let (key, value) = (self.key(place)?, self.value(sum)?);
+        let fresh = || Group { hits: Hits::new(self.correlation, time), newest: time, reported: None, bytes: 0 };
         let group = state.groups.entry(key.clone()).or_insert_with(fresh);
         if time < group.newest - self.correlation.timespan - LATENESS {
             self.late += 1;
@@ -210,6 +288,8 @@ impl Step<'_> {
             Kind::ValueSum | Kind::ValueAvg | Kind::ValuePercentile | Kind::ValueMedian => {
                 view::number(self.event, fields.next()?).map(Value::Number)
             }
+            // These are compared, see `compare`.
+            Kind::FirstSeen | Kind::Baseline | Kind::Travel | Kind::Dormant | Kind::UnusualHour => None,
         }
     }
 
@@ -234,6 +314,7 @@ impl Step<'_> {
             report: !suppressed,
             parts: group.hits.parts_in(end.saturating_sub(correlation.timespan), end),
             key: key.clone(),
+            words: None,
         });
         if let Some(update) = update.as_ref().filter(|update| update.report) {
             group.reported = Some(update.end);
@@ -247,7 +328,7 @@ impl Step<'_> {
 
     /// Sweeps quiet groups once an hour of event time, and holds the limits.
     fn bound(&mut self, state: &mut State, limits: Limits) {
-        let keep = self.correlation.timespan.max(self.rule.window_seconds as i64).saturating_add(QUIET);
+        let keep = self.correlation.reach().max(self.rule.window_seconds as i64).saturating_add(QUIET);
         let horizon = state.newest.saturating_sub(keep);
         if state.newest.saturating_sub(state.swept) >= 3600 {
             state.swept = state.newest;
