@@ -11,7 +11,7 @@ pub use anchors::{Anchors, token};
 pub use sources::{Http, HttpAuth, Input, Nats, NatsLogin, Source, Syslog, SyslogTransport};
 
 use crate::alert::route::Route;
-use crate::deliver::{Email, Receiver};
+use crate::deliver::{Collector, Desk, Email, Hook, Receiver, hook};
 use crate::listen::Listen;
 use crate::places::{DATABASE_MAX, Places};
 use crate::trail::detail::Privacy;
@@ -70,11 +70,13 @@ struct RawReceiver {
     name: Spanned<String>,
     directory: Option<PathBuf>,
     email: Option<Spanned<Email>>,
-    webhook: Option<Spanned<IgnoredAny>>,
-    slack: Option<Spanned<IgnoredAny>>,
-    pagerduty: Option<Spanned<IgnoredAny>>,
-    alertmanager: Option<Spanned<IgnoredAny>>,
-    syslog: Option<Spanned<IgnoredAny>>,
+    webhook: Option<Spanned<hook::Webhook>>,
+    slack: Option<Spanned<hook::Slack>>,
+    pagerduty: Option<Spanned<hook::Pagerduty>>,
+    alertmanager: Option<Spanned<hook::Alertmanager>>,
+    syslog: Option<Spanned<Collector>>,
+    budget: Option<Spanned<u64>>,
+    persons: Option<Spanned<String>>,
 }
 
 /// The configuration, ready.
@@ -99,6 +101,8 @@ pub struct Config {
     pub sources: Vec<Source>,
     /// Receivers by name.
     pub receivers: Vec<(String, Receiver)>,
+    /// What is said of each receiver besides where it is.
+    pub desks: BTreeMap<String, Desk>,
     /// Routes.
     pub routes: Vec<Route>,
     /// Who answers for what, for the report.
@@ -238,7 +242,7 @@ impl Reader {
             );
         }
         let places = raw.places.as_ref().and_then(|file| self.places(file));
-        let receivers = self.receivers(raw.receivers);
+        let (receivers, desks) = self.receivers(raw.receivers);
         let routes = self.routes(raw.routes, &receivers);
         let mut config = Config {
             file: file.to_owned(),
@@ -251,6 +255,7 @@ impl Reader {
             metrics,
             sources: Vec::new(),
             receivers,
+            desks,
             routes,
             governance: raw.governance.into_iter().map(|(role, who)| (role, who.value)).collect(),
             heartbeat_seconds: self.heartbeat(&raw.heartbeat),
@@ -306,48 +311,84 @@ impl Reader {
         address
     }
 
-    fn receivers(&mut self, raw: Vec<RawReceiver>) -> Vec<(String, Receiver)> {
+    fn receivers(&mut self, raw: Vec<RawReceiver>) -> (Vec<(String, Receiver)>, BTreeMap<String, Desk>) {
         let mut receivers: Vec<(String, Receiver)> = Vec::new();
+        let mut desks = BTreeMap::new();
         for raw in raw {
             let name = raw.name.value.clone();
             let at = line(&raw.name);
             self.check_name(&raw.name, "receiver", receivers.iter().map(|(name, _)| name.as_str()));
-            for (value, kind) in [
-                (&raw.webhook, "webhook"),
-                (&raw.slack, "slack"),
-                (&raw.pagerduty, "pagerduty"),
-                (&raw.alertmanager, "alertmanager"),
-                (&raw.syslog, "syslog"),
-            ] {
-                self.unbuilt(value, &format!("the receiver kind `{kind}`"));
-            }
-            let planned = [&raw.webhook, &raw.slack, &raw.pagerduty, &raw.alertmanager, &raw.syslog];
-            let planned = planned.iter().filter(|kind| kind.is_some()).count();
-            match (raw.directory, raw.email) {
-                (Some(path), None) if planned == 0 => {
-                    receivers.push((name, Receiver::Directory { path: self.path(&path) }));
+            desks.insert(name.clone(), self.desk(&raw));
+            let mut kinds: Vec<(u64, Receiver)> = Vec::new();
+            kinds.extend(raw.directory.map(|path| (at, Receiver::Directory { path: self.path(&path) })));
+            kinds.extend(raw.email.map(|it| (line(&it), Receiver::Email(it.value))));
+            kinds.extend(raw.webhook.map(|it| (line(&it), Receiver::Hook(Hook::Webhook(it.value)))));
+            kinds.extend(raw.slack.map(|it| (line(&it), Receiver::Hook(Hook::Slack(it.value)))));
+            kinds.extend(raw.pagerduty.map(|it| (line(&it), Receiver::Hook(Hook::Pagerduty(it.value)))));
+            kinds
+                .extend(raw.alertmanager.map(|it| (line(&it), Receiver::Hook(Hook::Alertmanager(it.value)))));
+            kinds.extend(raw.syslog.map(|it| (line(&it), Receiver::Collector(it.value))));
+            match (kinds.pop(), kinds.is_empty()) {
+                (Some((at, receiver)), true) => {
+                    let receiver = self.receiver(at, receiver);
+                    receivers.push((name, receiver));
                 }
-                (None, Some(email)) if planned == 0 => {
-                    let at = line(&email);
-                    let mut email = email.value;
-                    for file in [&mut email.smtp.password_file, &mut email.smtp.ca_file].into_iter().flatten()
-                    {
-                        *file = self.base.join(&file);
-                        if !file.is_file() {
-                            let what = format!("the file {} does not exist", file.display());
-                            self.problems.push(Problem::at(&self.name, at, what));
-                        }
-                    }
-                    for problem in email.problems() {
-                        self.say(at, problem, "");
-                    }
-                    receivers.push((name, Receiver::Email(email)));
-                }
-                (None, None) if planned == 1 => {}
-                _ => self.say(at, format!("receiver `{name}` needs exactly one kind"), "directory or email"),
+                _ => self.say(
+                    at,
+                    format!("receiver `{name}` needs exactly one kind"),
+                    "directory, email, webhook, slack, pagerduty, alertmanager or syslog",
+                ),
             }
         }
-        receivers
+        (receivers, desks)
+    }
+
+    /// A receiver with its files where they are, and everything that is wrong with it said.
+    fn receiver(&mut self, at: u64, mut receiver: Receiver) -> Receiver {
+        let (files, problems) = match &mut receiver {
+            Receiver::Directory { .. } => (Vec::new(), Vec::new()),
+            Receiver::Email(email) => {
+                let problems = email.problems();
+                let files = [&mut email.smtp.password_file, &mut email.smtp.ca_file];
+                (files.into_iter().flatten().collect(), problems)
+            }
+            Receiver::Hook(hook) => {
+                let problems = hook.problems();
+                (hook.files(), problems)
+            }
+            Receiver::Collector(collector) => {
+                let problems = collector.problems();
+                (collector.ca_file.iter_mut().collect(), problems)
+            }
+        };
+        for file in files {
+            *file = self.base.join(&file);
+            if !file.is_file() {
+                let what = format!("the file {} does not exist", file.display());
+                self.problems.push(Problem::at(&self.name, at, what));
+            }
+        }
+        problems.into_iter().for_each(|problem| self.say(at, problem, ""));
+        receiver
+    }
+
+    fn desk(&mut self, raw: &RawReceiver) -> Desk {
+        let mut desk = Desk {
+            tracks: raw.pagerduty.is_some() || raw.alertmanager.is_some(),
+            forgets: raw.alertmanager.is_some(),
+            ..Desk::default()
+        };
+        match &raw.budget {
+            Some(budget) if (1..=10_000).contains(&budget.value) => desk.per_hour = budget.value,
+            Some(budget) => self.say(line(budget), "`budget:` is alerts an hour", "1 to 10000"),
+            None => {}
+        }
+        match raw.persons.as_ref().map(|word| (line(word), word.value.as_str())) {
+            None | Some((_, "show")) => {}
+            Some((_, "hide")) => desk.hides_persons = true,
+            Some((at, _)) => self.say(at, "unknown word for `persons:`", "show or hide"),
+        }
+        desk
     }
 
     fn check_name<'a>(
@@ -379,7 +420,8 @@ impl Reader {
         // A receiver that was refused above needs no second complaint from the routes that name it.
         let refused = !self.problems.is_empty();
         for route in raw.iter().filter(|_| !refused) {
-            for name in &route.value.receivers {
+            let escalated = route.value.escalate.iter().flat_map(|escalate| &escalate.receivers);
+            for name in route.value.receivers.iter().chain(escalated) {
                 let known = || receivers.iter().map(|(name, _)| name.as_str());
                 if known().any(|known| known == name) {
                     continue;

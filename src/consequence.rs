@@ -11,10 +11,11 @@ use crate::incident::{Change, Decision, Transition};
 use crate::inspect::dlp;
 use crate::inspect::privilege::SnapshotResult;
 use crate::model::grant::GrantsLine;
-use crate::model::incident::Alert;
+use crate::model::incident::{Alert, IncidentState};
 use crate::model::json::Object;
 use crate::model::{Finding, Severity, System, Time};
 use crate::pipeline::{Evictions, Writer};
+use crate::response::Owing;
 use crate::state::State;
 use crate::trail::TrailError;
 use crate::trail::verify::Outcome;
@@ -100,6 +101,19 @@ fn each_text(finding: &mut Finding, mut take: impl FnMut(&mut String)) {
     texts.chain(optional.into_iter().flatten()).for_each(&mut take);
 }
 
+/// Takes out who it was and which records, wherever in a finding they stand.
+fn hide_persons(finding: &mut Finding) {
+    let persons: Vec<String> = [&finding.actor, &finding.actor_name].into_iter().flatten().cloned().collect();
+    each_text(finding, |text| {
+        for person in persons.iter().filter(|person| !person.is_empty()) {
+            *text = text.replace(person.as_str(), "[person]");
+        }
+    });
+    (finding.actor, finding.actor_name, finding.target, finding.locator) = (None, None, None, None);
+    // What a rule shows of an event or a group may name others.
+    finding.detail = None;
+}
+
 /// The evictions that a start finds: earlier runs told them.
 pub fn known_evictions(state: &State) -> BTreeMap<String, Evictions> {
     let known = |count: &u64| Evictions { counted: *count, told: *count, at: None };
@@ -142,23 +156,26 @@ impl Writer {
         });
         self.state.finding(index, &finding, incident.as_deref());
         match (&decision, &incident) {
-            (Decision::Opens, Some(id)) => self.owe(&finding, id, Reason::Opened),
-            (Decision::Escalates(_), Some(id)) => self.owe(&finding, id, Reason::Escalated),
+            (Decision::Opens, Some(id)) => self.tell(id, Reason::Opened),
+            (Decision::Escalates(_), Some(id)) => self.tell(id, Reason::Escalated),
             _ => {}
         }
         self.group.unshown.push(Shown::Finding(Box::new(finding), incident));
     }
 
     fn change(&mut self, finding: &Finding, id: String, transition: Transition) {
-        let change = Change::of(finding, id, transition);
+        let mut change = Change::of(finding, id, transition);
+        change.at = Some(self.clock.now());
         let mask = self.mask;
         self.group.bodies.push("incident", |out| change.write(&mut Object::members(out, mask)));
         self.state.incidents.apply_change(&change);
     }
 
-    fn owe(&mut self, finding: &Finding, incident: &str, reason: Reason) {
+    fn tell(&mut self, incident: &str, reason: Reason) {
+        // The finding as it will read back from the trail: the one applied last.
+        let finding = self.state.last_finding().map(|(_, finding)| finding.clone()).unwrap_or_default();
         let system = finding.source.as_ref().and_then(|source| self.systems.get(source)).copied();
-        let subject = Subject::of(finding, system);
+        let subject = Subject::of(&finding, system);
         let receivers: Vec<String> =
             route::receivers(&self.routes, &subject).into_iter().map(str::to_owned).collect();
         self.group.unshown.push(Shown::Incident {
@@ -167,30 +184,7 @@ impl Writer {
             title: finding.title.clone(),
             receivers: receivers.clone(),
         });
-        if receivers.is_empty() || self.state.outbox.len() >= OWED_MAX {
-            return self.after(|metrics| metrics.alert_unrouted());
-        }
-        let id = format!("ALR-{}", self.next_index());
-        self.group.bodies.push("alert", |out| {
-            let mut out = Object::members(out, dlp::mask);
-            out.word("alert", &id);
-            out.word("incident", incident);
-            out.word("severity", finding.severity.as_str());
-            out.word("reason", reason.as_str());
-            out.word("state", "owed");
-            out.list("receivers", &receivers);
-        });
-        // The finding as it will read back from the trail: the one applied last.
-        let finding = self.state.last_finding().map(|(_, finding)| finding.clone()).unwrap_or_default();
-        self.state.owe(Alert {
-            id,
-            incident: incident.to_owned(),
-            severity: finding.severity,
-            reason: reason.as_str().to_owned(),
-            since: finding.time,
-            owed: receivers.into_iter().map(|receiver| (receiver, false)).collect(),
-            finding,
-        });
+        self.owe(&Owing { finding: &finding, incident, reason, receivers, recorded: true });
     }
 
     /// A line of a grants feed; the end of a snapshot becomes entries.
@@ -329,7 +323,11 @@ impl Writer {
                 let planned =
                     jobs.iter().filter(|(_, name, _): &&(String, String, _)| name == receiver).count();
                 if planned < free && !self.group.handed.contains(&key) {
-                    jobs.push((alert.id.clone(), receiver.clone(), Arc::new(self.notice_of(alert))));
+                    jobs.push((
+                        alert.id.clone(),
+                        receiver.clone(),
+                        Arc::new(self.notice_of(alert, receiver)),
+                    ));
                 }
             }
         }
@@ -345,9 +343,12 @@ impl Writer {
         });
     }
 
-    fn notice_of(&self, alert: &Alert) -> Notice {
+    /// What a receiver gets of an alert.
+    pub fn notice_of(&self, alert: &Alert, receiver: &str) -> Notice {
         let mut finding = alert.finding.clone();
-        if let Some(privacy) = &self.privacy {
+        if self.desks.get(receiver).is_some_and(|desk| desk.hides_persons) {
+            hide_persons(&mut finding);
+        } else if let Some(privacy) = &self.privacy {
             each_text(&mut finding, |text| privacy.show(text));
         }
         let findings = self.state.incidents.get(&alert.incident).map_or(1, |incident| incident.findings);
@@ -504,12 +505,33 @@ impl Writer {
         for (reason, count) in self.group.coverage.reasons() {
             self.metrics.not_observable(reason.as_str(), count);
         }
-        for severity in Severity::ALL {
-            let open = self.state.incidents.iter().filter(|incident| incident.severity == *severity).count();
-            self.metrics.incidents_open(*severity, open as u64);
+        let now = self.clock.now();
+        let mut open = [0u64; Severity::ALL.len()];
+        let (mut unseen, mut due): (Option<Time>, Option<Time>) = (None, None);
+        for incident in self.state.incidents.iter().filter(|incident| !incident.is_over()) {
+            if let Some(count) = open.get_mut(incident.severity as usize) {
+                *count += 1;
+            }
+            let seen = incident.acknowledged.as_ref().is_some_and(|seen| now < seen.until);
+            if let Some(opened) =
+                incident.opened.filter(|_| !seen && incident.state == IncidentState::Detected)
+            {
+                unseen = Some(unseen.map_or(opened, |oldest| oldest.min(opened)));
+            }
+            let running = incident.clocks.values().filter(|clock| clock.done.is_none());
+            for next in running.filter_map(|clock| clock.due) {
+                due = Some(due.map_or(next, |first| first.min(next)));
+            }
         }
+        for (severity, count) in Severity::ALL.iter().zip(open) {
+            self.metrics.incidents_open(*severity, count);
+        }
+        let silences = self.state.silences.values().filter(|silence| now < silence.until).count();
+        self.metrics.waits(unseen, due, silences as u64);
         for receiver in self.receivers.keys() {
             self.metrics.alerts_owed(receiver, self.state.owed_to(receiver));
+            let dead = self.state.dead.values().filter(|alert| alert.owed.contains_key(receiver)).count();
+            self.metrics.alerts_dead(receiver, dead as u64);
         }
     }
 }

@@ -7,15 +7,22 @@
 //! | request | reply |
 //! |---|---|
 //! | `{"do":"status"}` | `{"ok":true,"status":{…}}`, see [`status`] |
+//! | `{"do":"incidents","all":false}`, `{"do":"show","incident":"INC-7"}` | `{"ok":true,…}`: what [`crate::response`] knows |
+//! | `{"do":"respond","act":{"act":"acknowledge",…}}` | `{"ok":true,"entry":N}`: an act on an incident, signed |
+//! | `{"do":"silence",…}`, `{"do":"silences"}`, `{"do":"end_silence",…}` | likewise |
+//! | `{"do":"outbox"}`, `{"do":"again",…}`, `{"do":"drop",…}`, `{"do":"test_alert",…}` | likewise |
 //! | `{"do":"access","what":"report","detail":"…"}` | `{"ok":true,"entry":N}`: an `access` entry was committed and signed |
 //! | anything else | `{"ok":false,"error":"…"}` |
 
+use crate::incident::lifecycle;
 use crate::inspect::dlp;
 use crate::model::json::Object;
 use crate::operator::{Act, Done, operate};
 use crate::pipeline::{ToWriter, Writer};
+use crate::response::Quiet;
 use crate::trail::TrailError;
 use serde::Deserialize;
+use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -37,6 +44,15 @@ pub struct Request {
     pub ask: Ask,
     /// Peer uid.
     pub uid: u32,
+    /// Who it is where the kernel does not say: somebody who signed in to the console.
+    pub name: Option<String>,
+}
+
+impl Request {
+    /// Who asks, as entries name them.
+    pub fn by(&self) -> String {
+        self.name.clone().unwrap_or_else(|| format!("uid {}", self.uid))
+    }
 }
 
 /// The commands.
@@ -49,6 +65,55 @@ pub enum Ask {
     Operate {
         /// What.
         act: Act,
+    },
+    /// The incidents that are open, or all.
+    Incidents {
+        /// Closed ones, too.
+        #[serde(default)]
+        all: bool,
+    },
+    /// One incident.
+    Show {
+        /// Its id.
+        incident: String,
+    },
+    /// Do something about an incident.
+    Respond {
+        /// What.
+        act: lifecycle::Act,
+    },
+    /// Silences.
+    Silences,
+    /// A new silence.
+    Silence {
+        /// Which.
+        quiet: Quiet,
+    },
+    /// End a silence.
+    EndSilence {
+        /// Its id.
+        silence: String,
+        /// Why.
+        reason: String,
+    },
+    /// Alerts owed and dead.
+    Outbox,
+    /// Send dead alerts again.
+    Again {
+        /// Which; all where absent.
+        alert: Option<String>,
+    },
+    /// Give dead alerts up.
+    Drop {
+        /// Which; all where absent.
+        alert: Option<String>,
+        /// Why.
+        reason: String,
+    },
+    /// A fire drill.
+    TestAlert {
+        /// To whom; to all where absent.
+        receiver: Option<String>,
     },
     /// Somebody is about to read the trail.
     Access {
@@ -93,7 +158,7 @@ fn connection(stream: UnixStream, writer: &mpsc::SyncSender<ToWriter>) -> std::i
             let (send, receive) = mpsc::channel();
             let wait = if matches!(ask, Ask::Operate { .. }) { ACT_WAIT } else { WAIT };
             let closing = || failure("the daemon is stopping");
-            match writer.send(ToWriter::Control(Request { ask, uid }, send)) {
+            match writer.send(ToWriter::Control(Request { ask, uid, name: None }, send)) {
                 Ok(()) => receive.recv_timeout(wait).unwrap_or_else(|_| closing()),
                 Err(_) => closing(),
             }
@@ -134,6 +199,16 @@ pub fn answer(writer: &mut Writer, request: &Request) -> Result<Reply, TrailErro
             Err(TrailError::Setup(why)) => return Ok(failure(&why)),
             Err(error) => return Err(error),
         },
+        Ask::Incidents { .. }
+        | Ask::Show { .. }
+        | Ask::Silences
+        | Ask::Outbox
+        | Ask::Respond { .. }
+        | Ask::Silence { .. }
+        | Ask::EndSilence { .. }
+        | Ask::Again { .. }
+        | Ask::Drop { .. }
+        | Ask::TestAlert { .. } => return respond(writer, request),
         Ask::Access { what, detail } => {
             let entry = access(writer, what, detail, request.uid)?;
             Object::whole(&mut out, dlp::mask, |out| {
@@ -143,6 +218,44 @@ pub fn answer(writer: &mut Writer, request: &Request) -> Result<Reply, TrailErro
         }
     }
     Ok(out)
+}
+
+/// Everything about incidents, silences and alerts.
+fn respond(writer: &mut Writer, request: &Request) -> Result<Reply, TrailError> {
+    let by = request.by();
+    let answer: Result<Value, String> = match &request.ask {
+        Ask::Incidents { all } => Ok(writer.incidents_json(*all)),
+        Ask::Silences => Ok(json!({ "silences": writer.silences_json() })),
+        Ask::Outbox => Ok(writer.outbox_json()),
+        Ask::Show { incident } => match writer.state.incidents.get(incident) {
+            Some(known) => Ok(json!({
+                "incident": writer.incident_json(known, writer.clock.now()),
+                "provisional": writer.provisional_json(known),
+            })),
+            None => Err(format!("there is no incident `{incident}`; `crmwarden incidents` lists them")),
+        },
+        Ask::Respond { act } => writer.respond(act, &by)?.map(|entry| json!({ "entry": entry })),
+        Ask::Silence { quiet } => writer.silence(quiet, &by)?.map(|id| json!({ "silence": id })),
+        Ask::EndSilence { silence, reason } => {
+            writer.end_silence(silence, reason, &by)?.map(|()| json!({ "silence": silence }))
+        }
+        Ask::Again { alert } => {
+            writer.dead_letters(alert.as_deref(), None, &by)?.map(|count| json!({ "count": count }))
+        }
+        Ask::Drop { alert, reason } => {
+            writer.dead_letters(alert.as_deref(), Some(reason), &by)?.map(|count| json!({ "count": count }))
+        }
+        Ask::TestAlert { receiver } => {
+            writer.test_alert(receiver.as_deref(), &by)?.map(|alert| json!({ "alert": alert }))
+        }
+        _ => Err("not a request about incidents".to_owned()),
+    };
+    let mut value = match answer {
+        Ok(value) => value,
+        Err(why) => return Ok(failure(&why)),
+    };
+    value["ok"] = Value::Bool(true);
+    Ok(value.to_string().into_bytes())
 }
 
 /// An act on the writer's trail. What was erased is forgotten here, too.
@@ -177,7 +290,7 @@ pub fn status(writer: &Writer, out: &mut Object<'_>) {
             out.dynamic_uint(source, *count);
         }
     });
-    let open = writer.state.incidents.iter().count();
+    let open = writer.state.incidents.iter().filter(|incident| !incident.is_over()).count();
     out.uint("incidents", open as u64);
     out.object_always("owed", |out| {
         for receiver in writer.receivers.keys() {

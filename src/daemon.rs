@@ -5,6 +5,7 @@
 //! writer runs on the thread that calls [`run`]; when it ends, everything ends.
 
 mod feeds;
+pub mod offline;
 mod outside;
 
 use crate::clock::Clock;
@@ -215,6 +216,7 @@ pub fn run(mut run: Run) -> Result<Done, Failure> {
     let (spent, spent_by_writer) = mpsc::channel();
     let writer = Writer {
         spent,
+        desks: run.config.desks.clone(),
         systems: systems(&run.config),
         state,
         routes: run.config.routes.clone(),

@@ -32,7 +32,7 @@
 //! # Map
 //!
 //! A module names modules of lower rows only. Modules of one row do not know each other, save the writer's
-//! three files. `tests/tidy.rs` holds the same table and fails where code disagrees.
+//! four files. `tests/tidy.rs` holds the same table and fails where code disagrees.
 //!
 //! | layer | module | is |
 //! |---|---|---|
@@ -40,6 +40,7 @@
 //! | 6 life | [`daemon`] | configuration, lock, recovery, start of every thread, drain, stop |
 //! | 5 the writer | [`pipeline`] | the flow, from batch to checkpoint |
 //! | | [`consequence`] | from a finding to an incident, its alerts and what is owed |
+//! | | [`response`] | what people do about incidents, and what the passing of time does to them |
 //! | | [`control`] | commands over the control socket |
 //! | 4 assembled | [`config`] | the configuration file, checked in one conversion |
 //! | | [`rebuild`] | the state from a whole trail, on all processors |
@@ -128,6 +129,7 @@ pub mod policy;
 pub mod privacy;
 pub mod rebuild;
 pub mod report;
+pub mod response;
 pub mod serve;
 pub mod source;
 pub mod stage;

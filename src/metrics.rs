@@ -61,11 +61,17 @@ struct Rules {
     evictions: IntCounterVec,
     not_observable: IntGaugeVec,
     incidents_open: IntGaugeVec,
+    unacknowledged: Gauge,
+    deadline: Gauge,
+    silences: IntGauge,
 }
 
 struct Alerts {
     owed: IntGaugeVec,
     unrouted: IntCounter,
+    silenced: IntCounter,
+    held: IntCounter,
+    dead: IntGaugeVec,
     deliveries: IntCounterVec,
 }
 
@@ -176,11 +182,17 @@ impl Rules {
         let evictions = "Keys that a rule forgot because its window was full.";
         let unseen = "Statements of the policies that the feeds in use cannot show.";
         let open = "Incidents that are not closed, reviewed or false positives.";
+        let unseen_since =
+            "When the oldest incident that nobody acknowledged was opened, Unix time; 0 for none.";
+        let due = "When the next notification that somebody started is due, Unix time; 0 for none.";
         Ok(Rules {
             findings: make.counters("findings_total", "Findings.", &["rule", "severity"])?,
             evictions: make.counters("evictions_total", evictions, &["rule"])?,
             not_observable: make.gauges("not_observable", unseen, &["reason"])?,
             incidents_open: make.gauges("incidents_open", open, &["severity"])?,
+            unacknowledged: make.real("incidents_unacknowledged_oldest_timestamp_seconds", unseen_since)?,
+            deadline: make.real("notification_next_due_timestamp_seconds", due)?,
+            silences: make.gauge("silences_active", "Silences in force.")?,
         })
     }
 }
@@ -189,10 +201,16 @@ impl Alerts {
     fn new(make: &Maker) -> Result<Alerts, Error> {
         let owed = "Alerts that the receiver has not got yet.";
         let unrouted = "Alerts that no route gave to a receiver.";
+        let silenced = "Alerts that a silence kept from everybody.";
+        let held = "Alerts that a receiver's budget turned into part of a digest.";
+        let dead = "Alerts that the receiver refused for good and that can be sent again.";
         let deliveries = "Attempts to deliver alerts that were reported.";
         Ok(Alerts {
             owed: make.gauges("alerts_owed", owed, &["receiver"])?,
             unrouted: make.counter("alerts_unrouted_total", unrouted)?,
+            silenced: make.counter("alerts_silenced_total", silenced)?,
+            held: make.counter("alerts_held_total", held)?,
+            dead: make.gauges("alerts_dead", dead, &["receiver"])?,
             deliveries: make.counters("deliveries_total", deliveries, &["receiver", "outcome"])?,
         })
     }
@@ -379,6 +397,28 @@ impl Metrics {
     /// An alert that no receiver took.
     pub fn alert_unrouted(&self) {
         self.alerts.unrouted.inc();
+    }
+
+    /// An alert that a silence covers.
+    pub fn alert_silenced(&self) {
+        self.alerts.silenced.inc();
+    }
+
+    /// Alerts that are held back for a digest.
+    pub fn alerts_held(&self, count: u64) {
+        self.alerts.held.inc_by(count);
+    }
+
+    /// Alerts that a receiver refused for good.
+    pub fn alerts_dead(&self, receiver: &str, count: u64) {
+        self.alerts.dead.with_label_values(&[receiver]).set(signed(count));
+    }
+
+    /// What waits for people: the oldest incident that nobody acknowledged, the next deadline, silences in force.
+    pub fn waits(&self, unacknowledged: Option<Time>, deadline: Option<Time>, silences: u64) {
+        self.rules.unacknowledged.set(unacknowledged.map_or(0.0, seconds));
+        self.rules.deadline.set(deadline.map_or(0.0, seconds));
+        self.rules.silences.set(signed(silences));
     }
 
     /// A worker reported an outcome.

@@ -18,7 +18,7 @@ use crate::anchor::{self, Anchoring};
 use crate::clock::{self, Clock, Steps};
 use crate::consequence::{EVICTIONS_EVERY, Shown};
 use crate::control::{self, Reply, Request};
-use crate::deliver::{Job, Report};
+use crate::deliver::{Desk, Job, Report};
 use crate::inspect::privilege::{Coverage, Snapshots};
 use crate::metrics::Metrics;
 use crate::model::finding::FindingKind;
@@ -219,6 +219,8 @@ pub struct Writer {
     pub routes: Vec<crate::alert::route::Route>,
     /// Jobs for the receivers' workers, by name.
     pub receivers: BTreeMap<String, tokio::sync::mpsc::Sender<Job>>,
+    /// What is known of each receiver.
+    pub desks: BTreeMap<String, Desk>,
     /// Product of each source.
     pub systems: BTreeMap<String, crate::model::System>,
     /// Metrics.
@@ -284,6 +286,10 @@ pub struct Group {
     #[allow(clippy::vec_box)] // They came boxed, and go back to where they were allocated as they are.
     spent: Vec<Box<StagedEvent>>,
     steps: Steps,
+    /// When the passing of time was looked at last.
+    pub last_duties: Instant,
+    /// When receivers that forget were reminded last.
+    pub last_reminder: Instant,
     last_settle: Instant,
     last_commit: Instant,
     last_checkpoint: Instant,
@@ -325,6 +331,8 @@ impl Group {
             down: BTreeSet::new(),
             spent: Vec::new(),
             steps: Steps::of(clock),
+            last_duties: now,
+            last_reminder: now,
             last_settle: now,
             last_commit: now,
             last_checkpoint: now,
@@ -474,6 +482,7 @@ impl Writer {
             let coverage = self.coverage();
             self.group.bodies.push("heartbeat", |out| out.extend_from_slice(&coverage));
         }
+        self.duties()?;
         self.commit()?;
         self.checkpoint()?;
         if self.trail.next_index() - self.group.entries_at_cache > CACHE_EVERY {
@@ -668,6 +677,9 @@ impl Writer {
 
     /// What became of an alert: the first failure of an outage and the end are entries, retries are not.
     fn delivered(&mut self, report: &Report) -> Result<(), TrailError> {
+        if report.alert_id.starts_with(crate::response::REMINDER) {
+            return Ok(());
+        }
         let told = report.clone();
         self.after(move |metrics| metrics.delivery(&told.receiver, &told.outcome));
         let state = match &report.outcome {

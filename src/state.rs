@@ -13,7 +13,7 @@ use crate::inspect::behaviour::{DetectionRule, Engine, Matches, Stateless};
 use crate::inspect::privilege::{Held, Scope};
 use crate::model::event::{Action, Category, System};
 use crate::model::grant::Grant;
-use crate::model::incident::{Alert, AlertState, Incident};
+use crate::model::incident::{Alert, AlertState, Incident, Silence};
 use crate::model::json::{Object, no_mask};
 use crate::model::{Event, Finding, Severity, Time};
 use crate::policy::Policies;
@@ -29,12 +29,61 @@ use std::sync::Arc;
 /// Version of the cache's body. A cache of another version does not count.
 const CACHE_VERSION: u64 = 2;
 
+/// Dead alerts that are remembered; the trail holds all of them.
+pub const DEAD_MAX: usize = 1000;
+
+/// A receiver's budget of single alerts.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+pub struct Spent {
+    /// Begin of the hour that is counted.
+    pub hour: i64,
+    /// Alerts owed in it.
+    pub sent: u64,
+    /// Alerts held back since the last digest, by rule.
+    pub held: BTreeMap<String, u64>,
+    /// The worst of them.
+    pub severity: Option<Severity>,
+}
+
+impl Spent {
+    /// One more alert at this time.
+    fn count(&mut self, at: Time) {
+        let hour = at.seconds().div_euclid(3600);
+        if self.hour != hour {
+            (self.hour, self.sent) = (hour, 0);
+        }
+        self.sent += 1;
+    }
+
+    fn write(&self, out: &mut Object<'_>) {
+        out.int("hour", self.hour);
+        out.uint("sent", self.sent);
+        out.object_always("held", |out| {
+            self.held.iter().for_each(|(rule, count)| out.dynamic_uint(rule, *count));
+        });
+        if let Some(severity) = self.severity {
+            out.word("severity", severity.as_str());
+        }
+    }
+
+    /// Whether another one may be owed on its own at this time: the first of an hour always may.
+    pub fn has_room(&self, at: Time, per_hour: u64) -> bool {
+        self.hour != at.seconds().div_euclid(3600) || self.sent < per_hour.max(1)
+    }
+}
+
 /// What the daemon remembers.
 pub struct State {
     /// Incidents.
     pub incidents: Incidents,
     /// Alerts that at least one receiver has not got, by id.
     pub outbox: BTreeMap<String, Alert>,
+    /// Alerts that a receiver refused for good, at most [`DEAD_MAX`]: they can be sent again.
+    pub dead: BTreeMap<String, Alert>,
+    /// Silences in force or not yet forgotten.
+    pub silences: BTreeMap<String, Silence>,
+    /// What each receiver got of its budget, and what was held back.
+    pub budgets: BTreeMap<String, Spent>,
     /// Detection windows.
     pub engine: Engine,
     /// Grants in force, as the newest snapshots say.
@@ -75,6 +124,26 @@ struct AlertEntry {
     #[serde(default)]
     receivers: Vec<String>,
     receiver: Option<String>,
+    /// Receivers whose budget is spent: they get a digest.
+    #[serde(default)]
+    held: Vec<String>,
+    /// The silence that covers it.
+    silence: Option<String>,
+    /// When it was owed, by the daemon's clock.
+    at: Option<Time>,
+    /// What it is about, where no finding stands before it.
+    about: Option<Finding>,
+    /// A dead one is owed again.
+    #[serde(default)]
+    again: bool,
+}
+
+/// The members of a `silence` entry.
+#[derive(Deserialize)]
+struct SilenceEntry {
+    state: String,
+    #[serde(flatten)]
+    silence: Silence,
 }
 
 #[derive(Deserialize)]
@@ -123,6 +192,9 @@ struct Cache {
     evicted: u64,
     incidents: Vec<Incident>,
     outbox: Vec<Alert>,
+    dead: Vec<Alert>,
+    silences: Vec<Silence>,
+    budgets: BTreeMap<String, Spent>,
     held: Box<RawValue>,
     windows: Box<RawValue>,
 }
@@ -160,7 +232,7 @@ impl Prepare {
     pub fn entry(&self, entry: &Entry<'_>) -> Result<Ready, TrailError> {
         match entry.kind {
             "event" if !entry.members().starts_with(b"\"part\":") => self.event(entry.index, &entry.object()),
-            "event" | "finding" | "incident" | "alert" | "grants" | "grant" | "policy" => {
+            "event" | "finding" | "incident" | "alert" | "silence" | "grants" | "grant" | "policy" => {
                 Ok(Ready::Entry(entry.line.into()))
             }
             _ => Ok(Ready::Nothing),
@@ -186,6 +258,9 @@ impl State {
         Ok(State {
             incidents: Incidents::default(),
             outbox: BTreeMap::new(),
+            dead: BTreeMap::new(),
+            silences: BTreeMap::new(),
+            budgets: BTreeMap::new(),
             engine: Engine::new(&policies.detections)?,
             held: Held::default(),
             snapshots: BTreeMap::new(),
@@ -228,6 +303,10 @@ impl State {
             }
             "incident" => self.incidents.apply_change(&read::<Change>(index, kind, object)?),
             "alert" => self.alert_entry(read(index, kind, object)?),
+            "silence" => {
+                let entry: SilenceEntry = read(index, kind, object)?;
+                self.silence(entry.silence, entry.state == "ended");
+            }
             "grants" => {
                 let grants: GrantsEntry = read(index, kind, object)?;
                 let scope = Scope { system: grants.system, tenant: grants.tenant };
@@ -310,22 +389,19 @@ impl State {
         }
     }
 
-    /// An alert is owed, for the finding applied last.
-    pub fn owe(&mut self, alert: Alert) {
-        self.outbox.insert(alert.id.clone(), alert);
-    }
-
-    /// The finding applied last.
-    pub fn last_finding(&self) -> Option<&(u64, Finding)> {
-        self.last_finding.as_ref()
-    }
-
     fn alert_entry(&mut self, entry: AlertEntry) {
         if let Some(receiver) = &entry.receiver {
-            return self.delivery(&entry.alert, receiver, entry.state);
+            return match entry.again {
+                true => self.again(&entry.alert, receiver),
+                false => self.delivery(&entry.alert, receiver, entry.state),
+            };
         }
-        let finding = self.last_finding.as_ref().map(|(_, finding)| finding.clone()).unwrap_or_default();
-        self.owe(Alert {
+        if let Some(silence) = entry.silence.as_ref() {
+            return self.silenced(silence);
+        }
+        let finding = entry.about.or_else(|| self.last_finding.as_ref().map(|(_, finding)| finding.clone()));
+        let finding = finding.unwrap_or_default();
+        let alert = Alert {
             id: entry.alert,
             incident: entry.incident.unwrap_or_default(),
             severity: entry.severity.unwrap_or(finding.severity),
@@ -333,26 +409,113 @@ impl State {
             since: finding.time,
             owed: entry.receivers.into_iter().map(|receiver| (receiver, false)).collect(),
             finding,
-        });
+        };
+        self.owe(alert, &entry.held, entry.at);
+    }
+
+    /// An alert is owed to its receivers, and held back for others until their digest.
+    pub fn owe(&mut self, alert: Alert, held: &[String], at: Option<Time>) {
+        let is_digest = alert.reason == "digest";
+        for receiver in alert.owed.keys() {
+            let spent = self.budgets.entry(receiver.clone()).or_default();
+            if is_digest {
+                spent.held.clear();
+                spent.severity = None;
+            } else if let Some(at) = at {
+                spent.count(at);
+            }
+        }
+        for receiver in held {
+            let spent = self.budgets.entry(receiver.clone()).or_default();
+            *spent.held.entry(alert.finding.rule.clone()).or_default() += 1;
+            spent.severity = spent.severity.max(Some(alert.severity));
+        }
+        if !alert.owed.is_empty() {
+            self.outbox.insert(alert.id.clone(), alert);
+        }
+    }
+
+    /// One more alert that a silence covers.
+    pub fn silenced(&mut self, silence: &str) {
+        if let Some(silence) = self.silences.get_mut(silence) {
+            silence.silenced += 1;
+        }
+    }
+
+    /// A silence is made or ends.
+    pub fn silence(&mut self, silence: Silence, ended: bool) {
+        match (ended, self.silences.get_mut(&silence.id)) {
+            (true, Some(known)) => known.until = known.until.min(silence.until),
+            (true, None) => {}
+            (false, _) => {
+                self.silences.insert(silence.id.clone(), silence);
+            }
+        }
+    }
+
+    /// The silence in force that covers a finding.
+    pub fn silence_for(&self, finding: &Finding, now: Time) -> Option<&str> {
+        let covering = self.silences.values().find(|silence| silence.covers(finding, now));
+        covering.map(|silence| silence.id.as_str())
+    }
+
+    /// The finding applied last.
+    pub fn last_finding(&self) -> Option<&(u64, Finding)> {
+        self.last_finding.as_ref()
     }
 
     /// What became of an alert at one receiver.
     pub fn delivery(&mut self, alert: &str, receiver: &str, state: AlertState) {
+        if state == AlertState::Dropped {
+            let over = self.dead.get_mut(alert).is_some_and(|dead| {
+                dead.owed.remove(receiver);
+                dead.owed.is_empty()
+            });
+            if over {
+                self.dead.remove(alert);
+            }
+            return;
+        }
         let Some(owed) = self.outbox.get_mut(alert) else { return };
         match state {
-            AlertState::Owed => {}
+            AlertState::Owed | AlertState::Silenced | AlertState::Dropped => {}
             AlertState::Failing => {
                 if let Some(failing) = owed.owed.get_mut(receiver) {
                     *failing = true;
                 }
             }
-            AlertState::Delivered | AlertState::Dead => {
+            AlertState::Delivered => {
                 owed.owed.remove(receiver);
             }
+            AlertState::Dead => {
+                if owed.owed.remove(receiver).is_some() {
+                    let mut dead = Alert { owed: BTreeMap::new(), ..owed.clone() };
+                    dead.owed.insert(receiver.to_owned(), true);
+                    let known = self.dead.entry(alert.to_owned()).or_insert(dead);
+                    known.owed.insert(receiver.to_owned(), true);
+                    while self.dead.len() > DEAD_MAX {
+                        self.dead.pop_first();
+                    }
+                }
+            }
         }
-        if owed.owed.is_empty() {
+        if self.outbox.get(alert).is_some_and(|owed| owed.owed.is_empty()) {
             self.outbox.remove(alert);
         }
+    }
+
+    /// A dead alert is owed to its receiver again.
+    pub fn again(&mut self, alert: &str, receiver: &str) {
+        let Some(dead) = self.dead.get_mut(alert) else { return };
+        if dead.owed.remove(receiver).is_none() {
+            return;
+        }
+        let mut owed = Alert { owed: BTreeMap::new(), ..dead.clone() };
+        if dead.owed.is_empty() {
+            self.dead.remove(alert);
+        }
+        owed.owed.insert(receiver.to_owned(), false);
+        self.outbox.entry(alert.to_owned()).or_insert(owed).owed.insert(receiver.to_owned(), false);
     }
 
     /// A snapshot's entry: its `grant` entries follow.
@@ -408,6 +571,13 @@ impl State {
             out.raw("snapshots", &snapshots);
             self.incidents.write(out);
             out.objects("outbox", self.outbox.values(), |alert, out| alert.write(out));
+            out.objects("dead", self.dead.values(), |alert, out| alert.write(out));
+            out.objects("silences", self.silences.values(), |silence, out| silence.write(out));
+            out.object_always("budgets", |out| {
+                for (receiver, spent) in &self.budgets {
+                    out.dynamic_object(receiver, |out| spent.write(out));
+                }
+            });
             out.raw("held", &self.held.export());
             out.raw("windows", &self.engine.export_state());
         });
@@ -426,6 +596,9 @@ impl State {
         state.snapshots = cache.snapshots;
         state.incidents = Incidents::read(cache.evicted, cache.incidents);
         state.outbox = cache.outbox.into_iter().map(|alert| (alert.id.clone(), alert)).collect();
+        state.dead = cache.dead.into_iter().map(|alert| (alert.id.clone(), alert)).collect();
+        state.silences = cache.silences.into_iter().map(|silence| (silence.id.clone(), silence)).collect();
+        state.budgets = cache.budgets;
         state.held = Held::import(cache.held.get().as_bytes()).ok()?;
         // Windows of rules that are other ones now go when the new policies take force.
         state.engine.import_state(cache.windows.get().as_bytes()).ok()?;

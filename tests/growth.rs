@@ -66,7 +66,7 @@ fn home() -> Home {
         "crmwarden.yaml",
         b"deployment: acme.example\nstate: state\npolicies: policies\nmetrics: \"off\"\n\
           sources:\n  - name: sf\n    file: { paths: [\"feeds/*.csv\"] }\n    format: salesforce.event_log\n\
-          receivers:\n  - name: mail\n    directory: mail\n  - name: archive\n    directory: archive\n\
+          receivers:\n  - name: mail\n    directory: mail\n    budget: 10000\n  - name: archive\n    directory: archive\n    budget: 10000\n\
           routes:\n  - receivers: [mail, archive]\n",
     );
     for name in ["bulk_rows", "failed_logins_then_success"] {

@@ -16,18 +16,23 @@ const LAYERS: &[&[&str]] = &[
     &["anchor", "deliver", "error", "listen", "operator", "policy", "stage"],
     &["config", "metrics", "privacy", "report", "state"],
     &["rebuild"],
-    &["consequence", "control", "pipeline"],
+    &["consequence", "control", "pipeline", "response"],
     &["daemon"],
     &["cli"],
 ];
 
-/// Modules of one layer that name each other. The writer's thread is one thing in three files: the flow,
-/// what follows from a finding, and the answers to commands.
+/// Modules of one layer that name each other. The writer's thread is one thing in four files: the flow,
+/// what follows from a finding, what people do about it, and the answers to commands.
 const PEERS: &[(&str, &str)] = &[
     ("consequence", "pipeline"),
     ("control", "pipeline"),
     ("pipeline", "consequence"),
     ("pipeline", "control"),
+    ("pipeline", "response"),
+    ("response", "pipeline"),
+    ("response", "consequence"),
+    ("consequence", "response"),
+    ("control", "response"),
 ];
 
 const FILE_LINES: usize = 600;

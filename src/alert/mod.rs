@@ -7,6 +7,7 @@
 //! * the same notice always renders to the same bytes, so that a repetition is recognised as one;
 //! * text that came from a log cannot leave its place: see [`text`] for what is done to it.
 
+pub mod payload;
 pub mod render;
 pub mod route;
 pub mod text;
@@ -24,6 +25,18 @@ words!(
         Opened = "opened",
         /// Its severity rose.
         Escalated = "escalated",
+        /// Nobody acknowledged it in time.
+        Unanswered = "unanswered",
+        /// A notification comes due.
+        Deadline = "deadline",
+        /// Somebody has seen it: for receivers that keep it open on their side.
+        Acknowledged = "acknowledged",
+        /// It is over, for the same.
+        Closed = "closed",
+        /// Alerts that were held back.
+        Digest = "digest",
+        /// A fire drill.
+        Test = "test",
     }
 );
 

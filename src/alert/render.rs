@@ -27,10 +27,19 @@ pub fn subject(notice: &Notice) -> String {
     let escalated = match notice.reason {
         Reason::Opened => "",
         Reason::Escalated => ", escalated",
+        Reason::Unanswered => ", unanswered",
+        Reason::Deadline => ", deadline",
+        Reason::Acknowledged => ", acknowledged",
+        Reason::Closed => ", closed",
+        Reason::Digest => ", digest",
+        Reason::Test => ", test",
     };
     let place = cut(&visible(&notice.deployment), 60);
     let head = format!("[crmwarden {}{escalated}] ", notice.severity);
-    let tail = format!(" ({}, {place})", cut(&visible(&notice.incident), 40));
+    let tail = match notice.incident.is_empty() {
+        true => format!(" ({place})"),
+        false => format!(" ({}, {place})", cut(&visible(&notice.incident), 40)),
+    };
     let room = SUBJECT_MAX.saturating_sub(head.chars().count() + tail.chars().count());
     format!("{head}{}{tail}", cut(&from_log(&notice.title), room))
 }
@@ -111,9 +120,16 @@ fn delay(notice: &Notice) -> String {
 
 /// The sentence under the title.
 fn summary(notice: &Notice) -> String {
+    if notice.incident.is_empty() {
+        return format!("From crmwarden at {}.", visible(&notice.deployment));
+    }
     let done = match notice.reason {
-        Reason::Opened => "was opened".to_owned(),
         Reason::Escalated => format!("escalated to {}", notice.severity),
+        Reason::Unanswered => "was not acknowledged".to_owned(),
+        Reason::Deadline => "has a deadline".to_owned(),
+        Reason::Acknowledged => "was acknowledged".to_owned(),
+        Reason::Closed => "is over".to_owned(),
+        Reason::Opened | Reason::Digest | Reason::Test => "was opened".to_owned(),
     };
     let findings = match notice.findings {
         0 | 1 => "1 finding".to_owned(),

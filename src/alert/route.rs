@@ -4,6 +4,7 @@
 //! routes:
 //!   - match: { severity: [high, critical], rule: [dlp.] }
 //!     receivers: [security, archive]
+//!     escalate: { after: 30m, receivers: [manager] }   # when nobody acknowledges
 //!   - receivers: [archive]
 //! ```
 //!
@@ -25,6 +26,43 @@ pub struct Route {
     /// Names of receivers.
     #[serde(default)]
     pub receivers: Vec<String>,
+    /// Who is told when nobody acknowledges.
+    #[serde(default)]
+    pub escalate: Option<Escalate>,
+}
+
+/// Who is told when nobody acknowledged an incident in time, and again every such time.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Escalate {
+    /// How long is waited.
+    pub after: Wait,
+    /// Names of receivers.
+    pub receivers: Vec<String>,
+}
+
+/// Seconds, written as a duration of a minute to a week.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Wait(pub u64);
+
+impl TryFrom<String> for Wait {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Wait, String> {
+        let (digits, unit) = text.split_at(text.len().saturating_sub(1));
+        let unit = match unit {
+            "m" => 60,
+            "h" => 3600,
+            "d" => 86_400,
+            _ => 0,
+        };
+        let seconds = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
+        seconds
+            .filter(|seconds| (60..=7 * 86_400).contains(seconds))
+            .map(Wait)
+            .ok_or_else(|| format!("`{text}` is not a duration of a minute to seven days: 30m, 4h"))
+    }
 }
 
 /// What a route takes. An empty list does not restrict.

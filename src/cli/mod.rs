@@ -6,6 +6,7 @@ pub mod demo;
 pub mod export;
 pub mod keys;
 pub mod report;
+pub mod respond;
 pub mod run;
 pub mod scan;
 pub mod status;
@@ -50,6 +51,17 @@ enum Command {
     Scan(scan::Scan),
     /// Verify a trail; needs no configuration
     Verify(verify::Verify),
+    /// Incidents: list, acknowledge, assign, move through the lifecycle, deadlines of notifications
+    Incidents(respond::Incidents),
+    /// Silences: quiet with a reason and an end; what is silenced is recorded all the same
+    #[command(subcommand)]
+    Silence(respond::Silence),
+    /// Alerts owed, and those that a receiver refused for good
+    #[command(subcommand)]
+    Outbox(respond::Outbox),
+    /// Fire drills
+    #[command(subcommand)]
+    Alert(respond::Alert),
     /// A signed evidence report for a period and a framework
     Report(report::Report),
     /// The trail for other programs: its lines, or a C2SP log directory
@@ -95,6 +107,10 @@ pub fn main() -> ExitCode {
         Command::Check => check::main(&cli),
         Command::Scan(scan) => scan.main(),
         Command::Verify(verify) => verify.main(&cli),
+        Command::Incidents(incidents) => incidents.main(&cli),
+        Command::Silence(silence) => silence.main(&cli),
+        Command::Outbox(outbox) => outbox.main(&cli),
+        Command::Alert(alert) => alert.main(&cli),
         Command::Report(report) => report.main(&cli),
         Command::Export(export) => export.main(&cli),
         Command::Status => status::main(&cli),

@@ -1,4 +1,4 @@
-//! The edges that alerts leave by: files in a directory, and e-mail over SMTP.
+//! The edges that alerts leave by: files in a directory, e-mail over SMTP, HTTP to other programs, syslog.
 //!
 //! The outbox is a projection of the trail, so nothing here remembers anything over a restart: whatever
 //! the trail does not show as delivered is owed, and is handed to a [`worker::Worker`] again. Delivery is
@@ -7,15 +7,20 @@
 //! Invariant: the text of an [`Outcome`] is ours. It names hosts, paths, recipients and reply codes of the
 //! configuration and the protocol, and never a secret, a server's prose or text from a log.
 
+pub mod collector;
 pub mod directory;
 pub mod email;
+pub mod hook;
 mod line;
 pub mod message;
 pub mod secret;
 pub mod smtp;
+mod tls;
 pub mod worker;
 
+pub use collector::Collector;
 pub use email::Email;
+pub use hook::Hook;
 pub use message::eml;
 pub use worker::{Job, Report, Worker, spawn};
 
@@ -31,6 +36,32 @@ pub enum Receiver {
     },
     /// E-mail over SMTP.
     Email(Email),
+    /// An HTTP request.
+    Hook(Hook),
+    /// A syslog message.
+    Collector(Collector),
+}
+
+/// What the writer knows of a receiver besides its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Desk {
+    /// Alerts an hour; more are one digest.
+    pub per_hour: u64,
+    /// Persons are left out of what it gets.
+    pub hides_persons: bool,
+    /// It keeps incidents open on its side, so it is told when one is acknowledged or over.
+    pub tracks: bool,
+    /// It forgets incidents that it is not reminded of.
+    pub forgets: bool,
+}
+
+/// Alerts an hour where the configuration does not say.
+pub const PER_HOUR: u64 = 60;
+
+impl Default for Desk {
+    fn default() -> Desk {
+        Desk { per_hour: PER_HOUR, hides_persons: false, tracks: false, forgets: false }
+    }
 }
 
 /// How an attempt ended.

@@ -264,6 +264,8 @@ async fn attempt(
     let now = SystemTime::now();
     let outcome = match &*receiver {
         Receiver::Email(email) => email::deliver(email, &name, &notice, now, &mut progress).await,
+        Receiver::Hook(hook) => super::hook::deliver(hook, &notice, now).await,
+        Receiver::Collector(collector) => super::collector::deliver(collector, &notice, now).await,
         Receiver::Directory { path } => {
             let path = path.clone();
             let written = tokio::task::spawn_blocking(move || {

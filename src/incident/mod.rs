@@ -8,8 +8,12 @@
 //! [`Incidents`] is a projection: [`Incidents::consider`] only decides, and the same `apply_*` functions run
 //! for the live path and for recovery.
 
+pub mod lifecycle;
+
 use crate::model::event::words;
-use crate::model::incident::{FINDINGS_KEPT, Incident, IncidentState};
+use crate::model::incident::{
+    Acknowledged, Deadline, FINDINGS_KEPT, Incident, IncidentState, STEPS_KEPT, Step,
+};
 use crate::model::json::Object;
 use crate::model::{Finding, Severity, Time};
 use serde::Deserialize;
@@ -20,7 +24,25 @@ pub const INCIDENTS_MAX: usize = 100_000;
 
 words!(
     /// What happens to an incident.
-    Transition { Opened = "opened", Escalated = "escalated" }
+    Transition {
+        Opened = "opened",
+        /// A finding raised its severity.
+        Escalated = "escalated",
+        /// Somebody has seen it.
+        Acknowledged = "acknowledged",
+        Assigned = "assigned",
+        Noted = "noted",
+        /// Into another state.
+        Moved = "moved",
+        /// Nobody acknowledged it in time.
+        Unanswered = "unanswered",
+        /// A notification's time began.
+        ClockStarted = "clock_started",
+        /// A share of it is gone.
+        ClockWarned = "clock_warned",
+        /// It was made, or is not needed.
+        ClockEnded = "clock_ended",
+    }
 );
 
 /// What a finding does to the incidents.
@@ -57,6 +79,42 @@ pub struct Change {
     pub time: Time,
     /// Grouping window, seconds.
     pub window_seconds: u64,
+    /// The source it came from, where there is one.
+    #[serde(default)]
+    pub source: Option<String>,
+    /// When it was done, by the daemon's clock.
+    #[serde(default)]
+    pub at: Option<Time>,
+    /// Who did it.
+    #[serde(default)]
+    pub by: Option<String>,
+    /// Why.
+    #[serde(default)]
+    pub text: Option<String>,
+    /// Who works on it from here.
+    #[serde(default)]
+    pub assignee: Option<String>,
+    /// Of an acknowledgement, until when it holds; of a clock, when it is due.
+    #[serde(default)]
+    pub until: Option<Time>,
+    /// Of a clock, when it began.
+    #[serde(default)]
+    pub from: Option<Time>,
+    /// Id of the clock.
+    #[serde(default)]
+    pub clock: Option<String>,
+    /// Of a warning, the share that is gone.
+    #[serde(default)]
+    pub percent: Option<u64>,
+    /// States that a move passed over.
+    #[serde(default)]
+    pub passed: Vec<IncidentState>,
+}
+
+impl Default for Change {
+    fn default() -> Change {
+        Change::of(&Finding::default(), String::new(), Transition::Noted)
+    }
 }
 
 impl Change {
@@ -72,6 +130,16 @@ impl Change {
             title: finding.title.clone(),
             time: finding.time,
             window_seconds: finding.window_seconds,
+            source: finding.source.clone(),
+            at: None,
+            by: None,
+            text: None,
+            assignee: None,
+            until: None,
+            from: None,
+            clock: None,
+            percent: None,
+            passed: Vec::new(),
         }
     }
 
@@ -86,6 +154,63 @@ impl Change {
         out.str("title", &self.title);
         out.time("time", self.time);
         out.uint("window_seconds", self.window_seconds);
+        for (name, time) in [("at", self.at), ("until", self.until), ("from", self.from)] {
+            if let Some(time) = time {
+                out.time(name, time);
+            }
+        }
+        out.opt("source", &self.source);
+        for (name, text) in
+            [("by", &self.by), ("text", &self.text), ("assignee", &self.assignee), ("clock", &self.clock)]
+        {
+            out.opt(name, text);
+        }
+        if let Some(percent) = self.percent {
+            out.uint("percent", percent);
+        }
+        if !self.passed.is_empty() {
+            out.list("passed", self.passed.iter().map(|state| state.as_str()));
+        }
+    }
+
+    /// What the incident remembers of it.
+    fn step(&self) -> Option<Step> {
+        let mut said = self.text.clone();
+        let mut add = |more: String| {
+            said = Some(match said.take() {
+                Some(text) => format!("{text} ({more})"),
+                None => more,
+            });
+        };
+        match self.transition {
+            Transition::Moved => add(format!("to {}", self.state.as_str())),
+            Transition::Assigned => add(format!("to {}", self.assignee.as_deref().unwrap_or_default())),
+            Transition::ClockStarted | Transition::ClockEnded => {
+                add(self.clock.clone().unwrap_or_default());
+            }
+            Transition::ClockWarned => add(format!(
+                "{}: {} % of the time is gone",
+                self.clock.as_deref().unwrap_or_default(),
+                self.percent.unwrap_or_default()
+            )),
+            Transition::Acknowledged => {
+                if let Some(until) = self.until {
+                    add(format!("until {until}"));
+                }
+            }
+            Transition::Escalated => add(format!("to {}", self.severity.as_str())),
+            Transition::Opened | Transition::Noted | Transition::Unanswered => {}
+        }
+        if !self.passed.is_empty() {
+            let passed: Vec<&str> = self.passed.iter().map(|state| state.as_str()).collect();
+            add(format!("passed over: {}", passed.join(", ")));
+        }
+        Some(Step {
+            at: self.at?,
+            what: self.transition.as_str().to_owned(),
+            by: self.by.clone(),
+            text: said,
+        })
     }
 }
 
@@ -106,8 +231,7 @@ impl Incidents {
         let id = self.newest.get(&(finding.rule.clone(), finding.key.clone()));
         let Some(incident) = id.and_then(|id| self.by_id.get(id)) else { return Decision::Opens };
         let until = incident.last.plus_seconds(finding.window_seconds as i64);
-        let open = !matches!(incident.state, IncidentState::Closed | IncidentState::FalsePositive);
-        if !open || finding.time > until {
+        if incident.is_over() || finding.time > until {
             return Decision::Opens;
         }
         match finding.severity > incident.severity {
@@ -120,8 +244,11 @@ impl Incidents {
     pub fn apply_change(&mut self, change: &Change) {
         if let Some(incident) = self.by_id.get_mut(&change.incident) {
             incident.severity = incident.severity.max(change.severity);
-            incident.state = change.state;
-            return;
+            // A finding that makes an incident worse says nothing about where its people are.
+            if change.transition != Transition::Escalated {
+                incident.state = change.state;
+            }
+            return Incidents::follow(incident, change);
         }
         self.newest.insert((change.rule.clone(), change.key.clone()), change.incident.clone());
         self.by_id.insert(
@@ -138,10 +265,49 @@ impl Incidents {
                 findings: 0,
                 about: Vec::new(),
                 window_seconds: change.window_seconds,
+                source: change.source.clone(),
+                opened: change.at,
+                assignee: None,
+                acknowledged: None,
+                unanswered: None,
+                clocks: BTreeMap::new(),
+                steps: change.step().into_iter().collect(),
             },
         );
         if self.by_id.len() > INCIDENTS_MAX {
             self.evict();
+        }
+    }
+
+    /// What a change leaves besides state and severity.
+    fn follow(incident: &mut Incident, change: &Change) {
+        if incident.steps.len() < STEPS_KEPT {
+            incident.steps.extend(change.step());
+        }
+        match change.transition {
+            Transition::Acknowledged => {
+                if let (Some(by), Some(at), Some(until)) = (&change.by, change.at, change.until) {
+                    incident.acknowledged = Some(Acknowledged { by: by.clone(), at, until });
+                }
+            }
+            Transition::Assigned => incident.assignee.clone_from(&change.assignee),
+            Transition::Unanswered => incident.unanswered = change.at,
+            Transition::ClockStarted => {
+                if let (Some(clock), Some(from)) = (&change.clock, change.from) {
+                    let deadline = Deadline { from, due: change.until, warned: 0, done: None };
+                    incident.clocks.insert(clock.clone(), deadline);
+                }
+            }
+            Transition::ClockWarned | Transition::ClockEnded => {
+                let clock = change.clock.as_ref().and_then(|clock| incident.clocks.get_mut(clock));
+                if let Some(clock) = clock {
+                    clock.warned = clock.warned.max(change.percent.unwrap_or_default());
+                    if change.transition == Transition::ClockEnded {
+                        clock.done = change.at;
+                    }
+                }
+            }
+            Transition::Opened | Transition::Escalated | Transition::Noted | Transition::Moved => {}
         }
     }
 

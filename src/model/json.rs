@@ -201,6 +201,14 @@ impl<'a> Object<'a> {
         Object::whole(self.out, self.mask, write);
     }
 
+    /// A nested object under a name of the configuration.
+    pub fn dynamic_object(&mut self, name: &str, write: impl FnOnce(&mut Object<'_>)) {
+        self.comma();
+        write_masked(self.out, self.mask, name);
+        self.out.push(b':');
+        Object::whole(self.out, self.mask, write);
+    }
+
     /// An integer under a name of the configuration.
     pub fn dynamic_uint(&mut self, name: &str, value: u64) {
         self.comma();

@@ -349,7 +349,8 @@ fn a_value_is_new_once_and_only_to_a_group_that_is_known() {
         event
     };
     // The first days are learned; a new value is told, and told again when it was forgotten.
-    let events = [at(0, "DE"), at(1, "FR"), at(8, "DE"), at(9, "US"), at(10, "US"), at(41, "US"), at(41, "FR")];
+    let events =
+        [at(0, "DE"), at(1, "FR"), at(8, "DE"), at(9, "US"), at(10, "US"), at(41, "US"), at(41, "FR")];
     assert_eq!(fired(rule(), &events), [3, 5]);
     // An unknown country is not a new one.
     let mut silent = at(9, "US");
@@ -408,14 +409,19 @@ fn silence_and_hours_are_compared_with_the_own_past() {
     assert_eq!(
         fired(
             habit("dormant", "timespan: 90d"),
-            &[event(Action::Read, 0, "x"), event(Action::Read, 90 * DAY - 1, "x"), event(Action::Read, 180 * DAY - 1, "x")]
+            &[
+                event(Action::Read, 0, "x"),
+                event(Action::Read, 90 * DAY - 1, "x"),
+                event(Action::Read, 180 * DAY - 1, "x")
+            ]
         ),
         [2]
     );
     // 1,767,600,000 is 2026-01-05, a Monday, at 08:00. Ten working days at eight, then others.
     let days = [0, 1, 2, 3, 4, 7, 8, 9, 10, 11];
     let fires = |habit_days: &[i64], hours: i64| {
-        let mut events: Vec<Event> = habit_days.iter().map(|day| event(Action::Read, day * DAY, "x")).collect();
+        let mut events: Vec<Event> =
+            habit_days.iter().map(|day| event(Action::Read, day * DAY, "x")).collect();
         events.push(event(Action::Read, 14 * DAY + hours * 3600, "x"));
         !fired(habit("unusual_hour", "memory: 60d, learn: 7d"), &events).is_empty()
     };

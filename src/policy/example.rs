@@ -2,7 +2,8 @@
 //!
 //! An example is a list of events. An event is a flat map from dotted path to value, e.g.
 //! `{time: 2026-01-05T09:00:00Z, system: sap, category: authentication, actor.id: MMILLER}`. Many alike are
-//! written once: `repeat: {times: 12, every: 30s, event: {...}}` moves `time` on by `every`.
+//! written once: `repeat: {times: 12, every: 30s, event: {...}}` moves `time` on by `every`; with `vary: target.name`
+//! the text of that path gets the number of the repetition, from 0.
 //!
 //! Every example event must have a time; `observed` is the same unless it is given. Unknown paths are errors
 //! with the nearest known one.
@@ -26,6 +27,7 @@ const EVENTS_MAX: usize = 100_000;
 struct Repeat {
     times: usize,
     every: String,
+    vary: Option<String>,
     event: Map<String, Value>,
 }
 
@@ -48,7 +50,8 @@ fn append(entry: &Map<String, Value>, events: &mut Vec<Event>) -> Result<(), Str
     if entry.len() > 1 {
         return Err("`repeat` stands alone; the event's fields go below `event`".to_owned());
     }
-    let repeat = Repeat::deserialize(repeat).map_err(|_| "repeat needs times, every and event".to_owned())?;
+    let repeat = Repeat::deserialize(repeat)
+        .map_err(|_| "repeat needs times, every and event, and may have vary".to_owned())?;
     let every = duration::parse(&repeat.every).ok_or(format!("`every` is {}", duration::FORM))?;
     if repeat.times.saturating_add(events.len()) > EVENTS_MAX {
         return Err(format!("more than {EVENTS_MAX} events"));
@@ -56,7 +59,16 @@ fn append(entry: &Map<String, Value>, events: &mut Vec<Event>) -> Result<(), Str
     let first = event(&repeat.event)?;
     for number in 0..repeat.times {
         let seconds = i64::try_from(every.saturating_mul(number as u64)).unwrap_or(i64::MAX);
-        let mut next = first.clone();
+        let mut next = match &repeat.vary {
+            None => first.clone(),
+            Some(path) => {
+                let mut fields = repeat.event.clone();
+                let value = fields.get_mut(path).filter(|value| value.is_string());
+                let value = value.ok_or_else(|| format!("`vary: {path}` names no text of the event"))?;
+                *value = Value::String(format!("{}{number}", value.as_str().unwrap_or_default()));
+                event(&fields)?
+            }
+        };
         next.time = first.time.map(|time| time.plus_seconds(seconds));
         next.observed = first.observed.plus_seconds(seconds);
         events.push(next);

@@ -25,7 +25,8 @@ pub(super) fn read(kind: Kind, raw: &RawHabit) -> Result<(i64, Habit), (&'static
     ];
     for (name, given) in given {
         // A sum of nothing is a count of events, and only that limit may be left out.
-        let needed = takes.contains(&name) && !matches!((kind, name), (Kind::Baseline, "field" | "without_history"));
+        let needed =
+            takes.contains(&name) && !matches!((kind, name), (Kind::Baseline, "field" | "without_history"));
         match given {
             true if !takes.contains(&name) => return Err((name, format!("`{word}` takes no `{name}:`"))),
             false if needed => return Err(("type", format!("`{word}` needs `{name}:`"))),
@@ -42,7 +43,9 @@ pub(super) fn read(kind: Kind, raw: &RawHabit) -> Result<(i64, Habit), (&'static
             .ok_or((name, format!("not a duration: {}", duration::FORM))),
     };
     let number = |name: &'static str, number: Option<f64>| match number {
-        Some(number) if !(number.is_finite() && number > 0.0) => Err((name, "a number above zero".to_owned())),
+        Some(number) if !(number.is_finite() && number > 0.0) => {
+            Err((name, "a number above zero".to_owned()))
+        }
         other => Ok(other),
     };
     let timespan = seconds("timespan", &raw.timespan)?;

@@ -7,6 +7,7 @@
 //! | `dlp/` | what must not stand in records |
 //! | `access/` | who may do what |
 //! | `detections/` | Sigma rules and correlations, see [`detection`] |
+//! | `operations/` | deadlines of notifications, see [`clocks`] |
 //! | `frameworks/` | control texts for reports, kept as they are |
 //!
 //! Loading is all or nothing: either every file is good and every example behaves as its file says, or the
@@ -14,6 +15,7 @@
 //! nothing is flagged. Digests are plain SHA-256: policy files hold nothing of a source.
 
 pub mod access;
+pub mod clocks;
 mod condition;
 #[cfg(test)]
 mod conformance;
@@ -27,6 +29,7 @@ mod habit;
 #[cfg(test)]
 mod tests;
 
+use crate::incident::lifecycle::ClockRule;
 use crate::inspect::behaviour::{DetectionRule, Engine};
 use crate::model::Hash;
 use crate::yaml::{Problem, nearest};
@@ -56,6 +59,8 @@ pub struct Policies {
     pub access: Arc<crate::inspect::privilege::Rules>,
     /// Rules of `detections/`, by id.
     pub detections: Arc<[DetectionRule]>,
+    /// Deadlines of `operations/`.
+    pub clocks: Vec<ClockRule>,
     /// Control frameworks of `frameworks/`.
     pub frameworks: Vec<framework::Framework>,
     /// Ids of all rules, sorted: what the trail says was looked for.
@@ -67,8 +72,8 @@ pub struct Policies {
 }
 
 /// Folders of the design that are not built yet.
-const PLANNED: &[&str] = &["quality", "privacy", "operations"];
-const FOLDERS: &[&str] = &["dlp", "access", "detections", "frameworks"];
+const PLANNED: &[&str] = &["quality", "privacy"];
+const FOLDERS: &[&str] = &["dlp", "access", "detections", "operations", "frameworks"];
 
 impl Policies {
     /// Reads and checks all files, given as name and text. `formats` are the shipped formats; none means that
@@ -94,6 +99,7 @@ struct Loaded {
     dlp: crate::inspect::dlp::Rules,
     access: Vec<crate::inspect::privilege::Policy>,
     detections: Vec<Detection>,
+    clocks: Vec<ClockRule>,
     frameworks: Vec<framework::Framework>,
     files: Vec<PolicyFile>,
     rule_ids: std::collections::BTreeSet<String>,
@@ -112,6 +118,17 @@ impl Loaded {
             "detections" => match detection::read(name, text) {
                 Ok(detection) => self.detections.push(detection),
                 Err(problem) => self.problems.push(problem),
+            },
+            "operations" => match clocks::read(name, text) {
+                Ok(clocks) => {
+                    let known = |clock: &ClockRule| self.clocks.iter().any(|other| other.id == clock.id);
+                    if let Some(twice) = clocks.iter().find(|clock| known(clock)) {
+                        let what = format!("`{}` is the id of a clock in another file", twice.id);
+                        self.problems.push(Problem::file(name, what));
+                    }
+                    self.clocks.extend(clocks);
+                }
+                Err(problems) => self.problems.extend(problems),
             },
             "frameworks" => match framework::Framework::parse(name, text) {
                 Ok(framework) => self.frameworks.push(framework),
@@ -157,6 +174,7 @@ impl Loaded {
             dlp: Arc::new(self.dlp),
             access: Arc::new(crate::inspect::privilege::Rules::new(self.access)),
             detections: rules.into(),
+            clocks: self.clocks,
             frameworks: self.frameworks,
             rule_ids: rule_ids.into_iter().collect(),
             digest: digest_of(&self.files),

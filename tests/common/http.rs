@@ -39,6 +39,7 @@ pub fn ask(address: &str, request: &str, headers: &[&str], body: &[u8]) -> Optio
 /// A request that reached a [`Server`].
 pub struct Request {
     pub line: String,
+    pub head: String,
     pub kind: String,
     pub body: Vec<u8>,
     pub stream: TcpStream,
@@ -84,12 +85,19 @@ impl Server {
 fn serve(stream: &TcpStream, handler: &Handler) -> Option<()> {
     let mut reader = BufReader::new(stream);
     let own = stream.try_clone().ok()?;
-    let mut request = Request { line: String::new(), kind: String::new(), body: Vec::new(), stream: own };
+    let mut request = Request {
+        line: String::new(),
+        head: String::new(),
+        kind: String::new(),
+        body: Vec::new(),
+        stream: own,
+    };
     reader.read_line(&mut request.line).ok()?;
     let mut length = 0;
     loop {
         let mut header = String::new();
         reader.read_line(&mut header).ok()?;
+        request.head.push_str(&header);
         let Some((name, value)) = header.trim_end().split_once(": ") else { break };
         match name.to_ascii_lowercase().as_str() {
             "content-length" => length = value.parse().ok()?,

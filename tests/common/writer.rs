@@ -87,6 +87,7 @@ pub fn start(home: &Home, hands: &Hands) -> Running {
         state,
         routes: config.routes.clone(),
         receivers,
+        desks: config.desks.clone(),
         systems: config.sources.iter().map(|s| (s.name.clone(), s.format.system())).collect(),
         metrics: Arc::clone(&metrics),
         spent: mpsc::channel().0,

@@ -213,13 +213,7 @@ fn too_fast(before: &Place, now: &Place, correlation: &Correlation) -> Option<Un
     Some(Unusual { sum: kilometres.round(), words })
 }
 
-fn hour(
-    days: &mut VecDeque<i64>,
-    slots: &mut [i64],
-    time: i64,
-    oldest: i64,
-    known: bool,
-) -> Option<Unusual> {
+fn hour(days: &mut VecDeque<i64>, slots: &mut [i64], time: i64, oldest: i64, known: bool) -> Option<Unusual> {
     let (day, hour) = (time.div_euclid(DAY), time.rem_euclid(DAY) / 3600);
     // 1970-01-01 was a Thursday; Saturday and Sunday are the days 2 and 3 after it.
     let weekend = matches!(day.rem_euclid(7), 2 | 3);

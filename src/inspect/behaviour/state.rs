@@ -154,7 +154,8 @@ fn save(key: &[String], group: &Group) -> SavedGroup {
         Hits::Distinct(values) => (texts(values), Vec::new()),
         Hits::Past(past) => {
             since = Some(past.since);
-            let plain = |times: &mut dyn Iterator<Item = i64>| times.map(|time| (time, Number(0.0))).collect();
+            let plain =
+                |times: &mut dyn Iterator<Item = i64>| times.map(|time| (time, Number(0.0))).collect();
             match &past.what {
                 What::Seen(values) => (texts(values), Vec::new()),
                 What::Sums(sums) => (Vec::new(), vec![numbers(sums)]),

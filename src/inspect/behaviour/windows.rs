@@ -215,10 +215,12 @@ impl Step<'_> {
 
     /// Compares the event with what is usual for its group.
     fn compare(&mut self, state: &mut State, happened: &[Happened]) -> Option<Update> {
-        let place = self.correlation.parts.iter().position(|part| happened.iter().any(|hit| hit.part == *part))?;
+        let place =
+            self.correlation.parts.iter().position(|part| happened.iter().any(|hit| hit.part == *part))?;
         let (key, brought) = (self.key(place)?, self.brought()?);
         let time = self.event.when().seconds();
-        let fresh = || Group { hits: Hits::new(self.correlation, time), newest: time, reported: None, bytes: 0 };
+        let fresh =
+            || Group { hits: Hits::new(self.correlation, time), newest: time, reported: None, bytes: 0 };
         let group = state.groups.entry(key.clone()).or_insert_with(fresh);
         let Hits::Past(past) = &mut group.hits else { return None };
         let (unusual, gone) = past.take(self.correlation, time, brought);
@@ -234,7 +236,14 @@ impl Step<'_> {
         state.bytes = state.bytes + bytes - group.bytes;
         group.bytes = bytes;
         let unusual = unusual?;
-        Some(Update { sum: unusual.sum, end: time, report, key, parts: Vec::new(), words: Some(unusual.words) })
+        Some(Update {
+            sum: unusual.sum,
+            end: time,
+            report,
+            key,
+            parts: Vec::new(),
+            words: Some(unusual.words),
+        })
     }
 
     /// What the event brings to compare. `None` where it lacks it.
@@ -251,7 +260,8 @@ impl Step<'_> {
             },
             Kind::Travel => {
                 let client = &self.event.client;
-                let degrees = |text: &Option<String>| text.as_ref()?.parse().ok().filter(|it: &f64| it.is_finite());
+                let degrees =
+                    |text: &Option<String>| text.as_ref()?.parse().ok().filter(|it: &f64| it.is_finite());
                 let names = client.city.iter().chain(&client.country).cloned().collect::<Vec<_>>().join(", ");
                 let (latitude, longitude) = (degrees(&client.lat)?, degrees(&client.lon)?);
                 let name = if names.is_empty() { format!("{latitude:.1}, {longitude:.1}") } else { names };
@@ -264,7 +274,8 @@ impl Step<'_> {
     /// Adds the hit to its group and returns the group's key.
     fn insert(&mut self, state: &mut State, place: usize, sum: f64, time: i64) -> Option<Vec<String>> {
         let (key, value) = (self.key(place)?, self.value(sum)?);
-        let fresh = || Group { hits: Hits::new(self.correlation, time), newest: time, reported: None, bytes: 0 };
+        let fresh =
+            || Group { hits: Hits::new(self.correlation, time), newest: time, reported: None, bytes: 0 };
         let group = state.groups.entry(key.clone()).or_insert_with(fresh);
         if time < group.newest - self.correlation.timespan - LATENESS {
             self.late += 1;

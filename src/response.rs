@@ -1,0 +1,613 @@
+//! What people do about incidents, and what the passing of time does to them.
+//!
+//! An act is decided by [`crate::incident::lifecycle`], becomes an entry with who and why, and is applied to the
+//! state by the same functions that read it back. Nothing is ever un-recorded: a silence keeps alerts from being
+//! owed, and every alert it kept back is an entry; a receiver's budget turns alerts into one digest with their
+//! number, and every one it held back is named in the entry of its incident's alert.
+//!
+//! | time that passes | what is owed then |
+//! |---|---|
+//! | nobody acknowledged within `escalate: after` | an alert to `escalate: receivers`, again every `after` |
+//! | 50, 75, 90, 100 % of a deadline that somebody started | an alert to the incident's receivers |
+//! | an hour ends in which alerts were held back | a digest to the receiver |
+
+use crate::alert::Reason;
+use crate::alert::route::{self, Subject};
+use crate::consequence::{OWED_MAX, Shown};
+use crate::deliver::PER_HOUR;
+use crate::incident::lifecycle::{self, Act, check_words};
+use crate::incident::{Change, Transition};
+use crate::inspect::dlp;
+use crate::model::incident::{Alert, Incident, IncidentState, Silence};
+use crate::model::json::Object;
+use crate::model::{Finding, Severity, Time};
+use crate::pipeline::Writer;
+use crate::trail::TrailError;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// What time did is looked for so often.
+const DUTIES_EVERY: Duration = Duration::from_secs(1);
+/// Receivers that forget are reminded so often: three times before they do.
+const REMIND_EVERY: Duration = Duration::from_secs(240);
+/// What the ids of reminders begin with: what becomes of them is nobody's business.
+pub const REMINDER: &str = "REM-";
+/// Longest silence, seconds.
+const SILENCE_MAX: u64 = 30 * 86_400;
+/// Silences in force at a time.
+const SILENCES_MAX: usize = 1000;
+/// Incidents that one answer lists.
+const LISTED_MAX: usize = 1000;
+
+/// A new silence, as asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quiet {
+    /// What a rule's id begins with.
+    pub rule: Option<String>,
+    /// Id or name of the actor.
+    pub actor: Option<String>,
+    /// Name of the source.
+    pub source: Option<String>,
+    /// How long, seconds.
+    pub seconds: u64,
+    /// Why.
+    pub reason: String,
+}
+
+/// An alert that is to be owed.
+pub struct Owing<'a> {
+    /// What it says.
+    pub finding: &'a Finding,
+    /// The incident; empty for what is about none.
+    pub incident: &'a str,
+    /// Why now.
+    pub reason: Reason,
+    /// Who gets it.
+    pub receivers: Vec<String>,
+    /// Whether the finding stands before it in the trail; otherwise the entry carries it.
+    pub recorded: bool,
+}
+
+impl Writer {
+    /// Owes an alert to those of its receivers that have room, and counts it for the digest of the others. The
+    /// index of its entry, where there is one.
+    pub fn owe(&mut self, owing: &Owing<'_>) -> Option<u64> {
+        let (now, finding) = (self.clock.now(), owing.finding);
+        if owing.receivers.is_empty() || self.state.outbox.len() >= OWED_MAX {
+            self.after(|metrics| metrics.alert_unrouted());
+            return None;
+        }
+        let index = self.next_index();
+        let (id, mask) = (format!("ALR-{index}"), self.mask);
+        let single = matches!(owing.reason, Reason::Opened | Reason::Escalated);
+        let silence = self.state.silence_for(finding, now).filter(|_| single).map(str::to_owned);
+        let (owed, held): (Vec<String>, Vec<String>) =
+            owing.receivers.iter().cloned().partition(|receiver| {
+                let room = self.desks.get(receiver).map_or(PER_HOUR, |desk| desk.per_hour);
+                let spent = self.state.budgets.get(receiver);
+                !single || spent.is_none_or(|spent| spent.has_room(now, room))
+            });
+        self.group.bodies.push("alert", |out| {
+            let mut out = Object::members(out, mask);
+            out.word("alert", &id);
+            if !owing.incident.is_empty() {
+                out.word("incident", owing.incident);
+            }
+            out.word("severity", finding.severity.as_str());
+            out.word("reason", owing.reason.as_str());
+            out.time("at", now);
+            match &silence {
+                Some(silence) => {
+                    out.word("state", "silenced");
+                    out.word("silence", silence);
+                }
+                None => {
+                    out.word("state", "owed");
+                    out.list("receivers", &owed);
+                    if !held.is_empty() {
+                        out.list("held", &held);
+                    }
+                }
+            }
+            if !owing.recorded {
+                out.object("about", |out| finding.write(out));
+            }
+        });
+        if let Some(silence) = silence {
+            self.state.silenced(&silence);
+            self.after(|metrics| metrics.alert_silenced());
+            return Some(index);
+        }
+        let count = held.len() as u64;
+        self.after(move |metrics| metrics.alerts_held(count));
+        let alert = Alert {
+            id,
+            incident: owing.incident.to_owned(),
+            severity: finding.severity,
+            reason: owing.reason.as_str().to_owned(),
+            since: finding.time,
+            owed: owed.into_iter().map(|receiver| (receiver, false)).collect(),
+            finding: finding.clone(),
+        };
+        self.state.owe(alert, &held, Some(now));
+        Some(index)
+    }
+
+    /// Who gets alerts about an incident, and who is told when nobody answers.
+    fn route_of(&self, incident: &Incident) -> Option<&route::Route> {
+        let source = incident.source.as_deref();
+        let subject = Subject {
+            severity: incident.severity,
+            rule: &incident.rule,
+            system: source.and_then(|source| self.systems.get(source)).copied(),
+            source,
+            about_receiver: None,
+        };
+        self.routes.iter().find(|route| route.r#match.holds(&subject))
+    }
+
+    /// An act on an incident: an entry, the state, and whoever keeps it open elsewhere is told.
+    pub fn respond(&mut self, act: &Act, by: &str) -> Result<Result<u64, String>, TrailError> {
+        let now = self.clock.now();
+        let decided = lifecycle::decide(&self.state.incidents, &self.policies.clocks, act, by, now);
+        let change = match decided {
+            Ok(change) => change,
+            Err(why) => return Ok(Err(why)),
+        };
+        self.begin()?;
+        let index = self.put(&change);
+        let over = matches!(change.state, IncidentState::Closed | IncidentState::FalsePositive)
+            && change.transition == Transition::Moved;
+        match change.transition {
+            Transition::Acknowledged => self.tell_trackers(&change, Reason::Acknowledged),
+            Transition::Moved if over => self.tell_trackers(&change, Reason::Closed),
+            _ => {}
+        }
+        self.commit()?;
+        self.checkpoint()?;
+        Ok(Ok(index))
+    }
+
+    /// An `incident` entry, applied.
+    fn put(&mut self, change: &Change) -> u64 {
+        let (index, mask) = (self.next_index(), self.mask);
+        self.group.bodies.push("incident", |out| change.write(&mut Object::members(out, mask)));
+        let mut masked = change.clone();
+        for text in [&mut masked.by, &mut masked.text, &mut masked.assignee].into_iter().flatten() {
+            if let Some(hidden) = mask(text) {
+                *text = hidden;
+            }
+        }
+        self.state.incidents.apply_change(&masked);
+        index
+    }
+
+    fn tell_trackers(&mut self, change: &Change, reason: Reason) {
+        let Some(incident) = self.state.incidents.get(&change.incident) else { return };
+        let receivers: Vec<String> = self.route_of(incident).map_or_else(Vec::new, |route| {
+            let tracks = |name: &&String| self.desks.get(*name).is_some_and(|desk| desk.tracks);
+            route.receivers.iter().filter(tracks).cloned().collect()
+        });
+        if receivers.is_empty() {
+            return;
+        }
+        let finding = about(incident, incident.title.clone(), change.text.clone(), self.clock.now());
+        let id = incident.id.clone();
+        self.owe(&Owing { finding: &finding, incident: &id, reason, receivers, recorded: false });
+    }
+
+    /// A new silence. The reply is its id, or why there is none.
+    pub fn silence(&mut self, quiet: &Quiet, by: &str) -> Result<Result<String, String>, TrailError> {
+        let now = self.clock.now();
+        if let Err(why) = check_quiet(quiet, self.state.silences.values().filter(|it| now < it.until).count())
+        {
+            return Ok(Err(why));
+        }
+        self.begin()?;
+        let silence = Silence {
+            id: format!("SIL-{}", self.next_index()),
+            rule: quiet.rule.clone(),
+            actor: quiet.actor.clone(),
+            source: quiet.source.clone(),
+            from: now,
+            until: now.plus_seconds(quiet.seconds as i64),
+            reason: quiet.reason.trim().to_owned(),
+            by: by.to_owned(),
+            silenced: 0,
+        };
+        self.put_silence(&silence, false);
+        self.commit()?;
+        self.checkpoint()?;
+        Ok(Ok(silence.id))
+    }
+
+    /// Ends a silence now.
+    pub fn end_silence(
+        &mut self,
+        id: &str,
+        reason: &str,
+        by: &str,
+    ) -> Result<Result<(), String>, TrailError> {
+        let now = self.clock.now();
+        let silence = match (check_words("reason", reason), self.state.silences.get(id)) {
+            (Err(why), _) => return Ok(Err(why)),
+            (_, Some(silence)) if now < silence.until => silence,
+            _ => return Ok(Err(format!("no silence `{id}` is in force"))),
+        };
+        let ended =
+            Silence { until: now, reason: reason.trim().to_owned(), by: by.to_owned(), ..silence.clone() };
+        self.begin()?;
+        self.put_silence(&ended, true);
+        self.commit()?;
+        self.checkpoint()?;
+        Ok(Ok(()))
+    }
+
+    fn put_silence(&mut self, silence: &Silence, ended: bool) {
+        let mask = self.mask;
+        self.group.bodies.push("silence", |out| {
+            let mut out = Object::members(out, mask);
+            out.word("state", if ended { "ended" } else { "set" });
+            silence.write(&mut out);
+        });
+        self.state.silence(silence.clone(), ended);
+    }
+
+    /// A fire drill: an alert by the same way as every other, to one receiver or to all.
+    pub fn test_alert(
+        &mut self,
+        receiver: Option<&str>,
+        by: &str,
+    ) -> Result<Result<String, String>, TrailError> {
+        let receivers: Vec<String> = match receiver {
+            Some(name) if self.receivers.contains_key(name) => vec![name.to_owned()],
+            Some(name) => return Ok(Err(format!("no receiver is named `{name}`"))),
+            None => self.receivers.keys().cloned().collect(),
+        };
+        if receivers.is_empty() {
+            return Ok(Err("the running daemon has no receivers".into()));
+        }
+        let now = self.clock.now();
+        let finding = Finding {
+            rule: "operation.alert_test".into(),
+            severity: Severity::Info,
+            title: "This is a test: alerts of crmwarden arrive here".into(),
+            detail: Some(format!("Asked for by {by}. Nothing happened in a CRM.")),
+            time: now,
+            key: "operation.alert_test".into(),
+            next: "Nothing. If you did not expect this message, ask who ran `crmwarden alert test`.".into(),
+            ..Finding::default()
+        };
+        self.begin()?;
+        let owing =
+            Owing { finding: &finding, incident: "", reason: Reason::Test, receivers, recorded: false };
+        let index = self.owe(&owing);
+        self.commit()?;
+        self.checkpoint()?;
+        Ok(index.map(|index| format!("ALR-{index}")).ok_or_else(|| "too many alerts are owed already".into()))
+    }
+
+    /// Sends dead alerts again, or gives them up; `None` means every one.
+    pub fn dead_letters(
+        &mut self,
+        alert: Option<&str>,
+        drop: Option<&str>,
+        by: &str,
+    ) -> Result<Result<u64, String>, TrailError> {
+        if let Some(Err(why)) = drop.map(|reason| check_words("reason", reason)) {
+            return Ok(Err(why));
+        }
+        let chosen = self.state.dead.values().filter(|dead| alert.is_none_or(|id| dead.id == id));
+        let letters: Vec<(String, String)> = chosen
+            .flat_map(|dead| dead.owed.keys().map(|receiver| (dead.id.clone(), receiver.clone())))
+            .collect();
+        if letters.is_empty() {
+            let what = alert.map_or_else(String::new, |id| format!(" `{id}`"));
+            return Ok(Err(format!("no dead alert{what}: `crmwarden outbox` lists them")));
+        }
+        self.begin()?;
+        for (id, receiver) in &letters {
+            self.group.bodies.push("alert", |out| {
+                let mut out = Object::members(out, dlp::mask);
+                out.word("alert", id);
+                out.word("receiver", receiver);
+                out.word("state", if drop.is_some() { "dropped" } else { "owed" });
+                if drop.is_none() {
+                    out.bool("again", true);
+                }
+                if let Some(reason) = drop {
+                    out.str("why", reason);
+                }
+                out.str("by", by);
+            });
+            match drop {
+                Some(_) => self.state.delivery(id, receiver, crate::model::incident::AlertState::Dropped),
+                None => self.state.again(id, receiver),
+            }
+        }
+        self.commit()?;
+        self.checkpoint()?;
+        Ok(Ok(letters.len() as u64))
+    }
+
+    /// What the passing of time asks for: see the table above.
+    pub fn duties(&mut self) -> Result<(), TrailError> {
+        if self.clock.since(self.group.last_duties) < DUTIES_EVERY {
+            return Ok(());
+        }
+        self.group.last_duties = self.clock.mark();
+        self.remind();
+        let now = self.clock.now();
+        let late: Vec<(Change, Vec<String>, Reason)> = self.late(now);
+        let digests = self.digests(now);
+        if late.is_empty() && digests.is_empty() {
+            return Ok(());
+        }
+        self.begin()?;
+        for (change, receivers, reason) in late {
+            self.put(&change);
+            let Some(incident) = self.state.incidents.get(&change.incident) else { continue };
+            let (title, detail) = match reason {
+                Reason::Deadline => (
+                    format!("A notification is due for {}: {}", incident.id, incident.title),
+                    self.deadline_words(incident, &change),
+                ),
+                _ => (
+                    format!("Nobody acknowledged {}: {}", incident.id, incident.title),
+                    "It was not acknowledged in the time that the route names.".to_owned(),
+                ),
+            };
+            let finding = about(incident, title.clone(), Some(detail), now);
+            let (id, severity) = (incident.id.clone(), incident.severity);
+            self.group.unshown.push(Shown::Incident {
+                id: id.clone(),
+                severity,
+                title,
+                receivers: receivers.clone(),
+            });
+            self.owe(&Owing { finding: &finding, incident: &id, reason, receivers, recorded: false });
+        }
+        for (receiver, finding) in digests {
+            let receivers = vec![receiver];
+            self.owe(&Owing {
+                finding: &finding,
+                incident: "",
+                reason: Reason::Digest,
+                receivers,
+                recorded: false,
+            });
+        }
+        Ok(())
+    }
+
+    /// Open incidents again to receivers that forget what they are not reminded of. No entries: nothing happened.
+    fn remind(&mut self) {
+        if self.clock.since(self.group.last_reminder) < REMIND_EVERY {
+            return;
+        }
+        self.group.last_reminder = self.clock.mark();
+        let forgetful: Vec<String> =
+            self.desks.iter().filter(|(_, desk)| desk.forgets).map(|(name, _)| name.clone()).collect();
+        let now = self.clock.now();
+        for receiver in forgetful {
+            let Some(worker) = self.receivers.get(&receiver) else { continue };
+            let room = worker.capacity() / 2;
+            let open = self.state.incidents.iter().filter(|incident| !incident.is_over());
+            let routed = open.filter(|incident| {
+                self.route_of(incident).is_some_and(|route| route.receivers.contains(&receiver))
+            });
+            for incident in routed.take(room) {
+                let finding =
+                    Finding { time: incident.first, ..about(incident, incident.title.clone(), None, now) };
+                let alert = Alert {
+                    id: format!("{REMINDER}{}", incident.id),
+                    incident: incident.id.clone(),
+                    severity: incident.severity,
+                    reason: Reason::Opened.as_str().to_owned(),
+                    since: incident.first,
+                    owed: Default::default(),
+                    finding,
+                };
+                let notice = std::sync::Arc::new(self.notice_of(&alert, &receiver));
+                let _ = worker.try_send(crate::deliver::Job { alert_id: alert.id, notice });
+            }
+        }
+    }
+
+    /// Incidents that nobody answers, and deadlines that come near.
+    fn late(&self, now: Time) -> Vec<(Change, Vec<String>, Reason)> {
+        let mut late = Vec::new();
+        for incident in self.state.incidents.iter() {
+            if let Some((clock, share)) = lifecycle::warning(incident, now) {
+                let mut change = lifecycle::base(incident, now);
+                change.transition = Transition::ClockWarned;
+                (change.clock, change.percent) = (Some(clock), Some(share));
+                let receivers =
+                    self.route_of(incident).map_or_else(Vec::new, |route| route.receivers.clone());
+                late.push((change, receivers, Reason::Deadline));
+            }
+            let escalate = self.route_of(incident).and_then(|route| route.escalate.as_ref());
+            if let Some(escalate) = escalate.filter(|it| lifecycle::is_unanswered(incident, it.after.0, now))
+            {
+                let mut change = lifecycle::base(incident, now);
+                change.transition = Transition::Unanswered;
+                late.push((change, escalate.receivers.clone(), Reason::Unanswered));
+            }
+        }
+        late
+    }
+
+    fn deadline_words(&self, incident: &Incident, change: &Change) -> String {
+        let clock = change.clock.as_deref().unwrap_or_default();
+        let rule = self.policies.clocks.iter().find(|rule| rule.id == clock);
+        let due = incident.clocks.get(clock).and_then(|clock| clock.due);
+        format!(
+            "{}: {} % of the time is gone, due {}. Source: {}. Whether and whom to notify is decided by people; \
+             crmwarden sends nothing to an authority.",
+            rule.map_or(clock, |rule| &rule.title),
+            change.percent.unwrap_or_default(),
+            due.map_or_else(|| "promptly".to_owned(), |due| due.to_string()),
+            rule.map_or("no longer in the policies", |rule| &rule.source),
+        )
+    }
+
+    /// Receivers for which alerts were held back in an hour that is over.
+    fn digests(&self, now: Time) -> Vec<(String, Finding)> {
+        let hour = now.seconds().div_euclid(3600);
+        let due = self.state.budgets.iter().filter(|(_, spent)| !spent.held.is_empty() && spent.hour < hour);
+        due.map(|(receiver, spent)| {
+            let count: u64 = spent.held.values().sum();
+            let rules: Vec<String> = spent.held.iter().map(|(rule, count)| format!("{rule}: {count}")).collect();
+            let finding = Finding {
+                rule: "operation.digest".into(),
+                severity: spent.severity.unwrap_or(Severity::Low),
+                title: format!("{count} more alerts were held back within an hour"),
+                detail: Some(format!("More than this receiver's budget. By rule: {}.", rules.join(", "))),
+                time: now,
+                key: format!("operation.digest|{receiver}"),
+                next: "See `crmwarden incidents` for all of them: every one is recorded. Look for what caused the \
+                       storm before looking at single alerts."
+                    .into(),
+                ..Finding::default()
+            };
+            (receiver.clone(), finding)
+        })
+        .collect()
+    }
+
+    /// Incidents as people read them: open ones first, then the newest.
+    pub fn incidents_json(&self, all: bool) -> Value {
+        let now = self.clock.now();
+        let mut chosen: Vec<&Incident> =
+            self.state.incidents.iter().filter(|incident| all || !incident.is_over()).collect();
+        chosen.sort_by_key(|incident| {
+            (incident.is_over(), std::cmp::Reverse((incident.severity, incident.last, incident.id.clone())))
+        });
+        let count = chosen.len();
+        let listed: Vec<Value> =
+            chosen.into_iter().take(LISTED_MAX).map(|incident| self.incident_json(incident, now)).collect();
+        json!({ "incidents": listed, "count": count })
+    }
+
+    /// One incident.
+    pub fn incident_json(&self, incident: &Incident, now: Time) -> Value {
+        let shown = |text: &str| {
+            let mut text = text.to_owned();
+            if let Some(privacy) = &self.privacy {
+                privacy.show(&mut text);
+            }
+            text
+        };
+        let clocks = incident.clocks.iter().map(|(id, clock)| {
+            let rule = self.policies.clocks.iter().find(|rule| rule.id == *id);
+            json!({ "clock": id, "title": rule.map(|rule| &rule.title), "from": clock.from, "due": clock.due,
+                    "gone_percent": clock.gone(now), "done": clock.done })
+        });
+        let clocks: Vec<Value> = clocks.collect();
+        let steps: Vec<Value> = incident
+            .steps
+            .iter()
+            .map(|step| json!({ "at": step.at, "what": step.what, "by": step.by, "text": step.text.as_deref().map(shown) }))
+            .collect();
+        let acknowledged = incident
+            .acknowledged
+            .as_ref()
+            .map(|seen| json!({ "by": seen.by, "at": seen.at, "until": seen.until }));
+        json!({
+            "incident": incident.id, "state": incident.state.as_str(), "severity": incident.severity.as_str(),
+            "rule": incident.rule, "title": shown(&incident.title), "first": incident.first, "last": incident.last,
+            "opened": incident.opened, "findings": incident.findings, "entries": incident.about,
+            "source": incident.source, "assignee": incident.assignee, "acknowledged": acknowledged,
+            "clocks": clocks, "steps": steps,
+        })
+    }
+
+    /// Deadlines that would run if somebody decided that they apply, counted from the detection.
+    pub fn provisional_json(&self, incident: &Incident) -> Value {
+        let from = incident.opened.unwrap_or(incident.last);
+        let open = self.policies.clocks.iter().filter(|rule| !incident.clocks.contains_key(&rule.id));
+        let rows = open.map(|rule| {
+            json!({ "clock": rule.id, "title": rule.title, "recipient": rule.recipient, "starts": rule.starts,
+                    "applies_when": rule.applies_when, "provisional_due": rule.due(from), "source": rule.source,
+                    "url": rule.url })
+        });
+        rows.collect()
+    }
+
+    /// Silences, the ones in force first.
+    pub fn silences_json(&self) -> Value {
+        let now = self.clock.now();
+        let mut silences: Vec<&Silence> = self.state.silences.values().collect();
+        silences.sort_by_key(|silence| (now >= silence.until, std::cmp::Reverse(silence.until)));
+        let row = |silence: &Silence| {
+            let mut row = serde_json::to_value(silence).unwrap_or_default();
+            row["in_force"] = Value::Bool(now < silence.until);
+            row
+        };
+        silences.into_iter().take(LISTED_MAX).map(row).collect()
+    }
+
+    /// Alerts owed, and those that a receiver refused for good.
+    pub fn outbox_json(&self) -> Value {
+        let row = |alert: &Alert, dead: bool| {
+            let receivers: Vec<&String> = alert.owed.keys().collect();
+            let failing: Vec<&String> =
+                alert.owed.iter().filter(|(_, failing)| **failing).map(|(name, _)| name).collect();
+            json!({ "alert": alert.id, "incident": alert.incident, "severity": alert.severity.as_str(),
+                    "reason": alert.reason, "title": self.shown_title(alert), "receivers": receivers,
+                    "failing": if dead { Vec::new() } else { failing }, "dead": dead })
+        };
+        let owed = self.state.outbox.values().take(LISTED_MAX).map(|alert| row(alert, false));
+        let rows: Vec<Value> = owed.chain(self.state.dead.values().map(|alert| row(alert, true))).collect();
+        json!({ "outbox": rows, "owed": self.state.outbox.len(), "dead": self.state.dead.len() })
+    }
+
+    fn shown_title(&self, alert: &Alert) -> String {
+        let mut title = alert.finding.title.clone();
+        if let Some(privacy) = &self.privacy {
+            privacy.show(&mut title);
+        }
+        title
+    }
+}
+
+fn check_quiet(quiet: &Quiet, in_force: usize) -> Result<(), String> {
+    check_words("reason", &quiet.reason)?;
+    let given = [&quiet.rule, &quiet.actor, &quiet.source];
+    for text in given.into_iter().flatten() {
+        check_words("rule, actor and source", text)?;
+    }
+    if given.iter().all(|text| text.is_none()) {
+        return Err("a silence names a rule, an actor or a source: nothing silences everything".into());
+    }
+    if !(60..=SILENCE_MAX).contains(&quiet.seconds) {
+        return Err("a silence lasts a minute to 30 days".into());
+    }
+    if in_force >= SILENCES_MAX {
+        return Err(format!("{SILENCES_MAX} silences are in force: end some first"));
+    }
+    Ok(())
+}
+
+/// What an alert about an incident as a whole says.
+fn about(incident: &Incident, title: String, detail: Option<String>, now: Time) -> Finding {
+    Finding {
+        rule: incident.rule.clone(),
+        severity: incident.severity,
+        title,
+        detail,
+        time: now,
+        source: incident.source.clone(),
+        key: incident.key.clone(),
+        window_seconds: incident.window_seconds,
+        next: format!(
+            "Look at it with `crmwarden incidents show {0}`, then acknowledge it or move it on: \
+             `crmwarden incidents ack {0} --reason …`.",
+            incident.id
+        ),
+        about: incident.about.clone(),
+        ..Finding::default()
+    }
+}
