@@ -13,7 +13,7 @@
 //! left out, and the bench says so.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-use crmwarden::cli::demo::POLICIES;
+use crmwarden::cli::pack::POLICIES;
 use crmwarden::model::Time;
 use crmwarden::policy::Policies;
 use crmwarden::rebuild;

@@ -202,13 +202,7 @@ impl Reader {
         self.unbuilt(&raw.limits, "`limits:` (all limits have their defaults; see the README)");
         self.unbuilt(&raw.retention, "`retention:` (everything is kept)");
         self.unbuilt(&raw.tls, "`tls:` (it belongs to the console)");
-        let privacy = match &raw.privacy {
-            None => Privacy::Plain,
-            Some(word) => Privacy::parse(&word.value).unwrap_or_else(|| {
-                self.say(line(word), "unknown word for `privacy:`", "plain or erasable");
-                Privacy::Plain
-            }),
-        };
+        let privacy = self.privacy(raw.privacy.as_ref());
         let state = self.path(&raw.state);
         let keys = match (&raw.keys, std::env::var_os("CREDENTIALS_DIRECTORY")) {
             (Some(keys), _) => self.path(keys),
@@ -266,6 +260,14 @@ impl Reader {
         config.sources = self.sources(raw.sources, &config);
         config.warnings = std::mem::take(&mut self.warnings);
         config
+    }
+
+    fn privacy(&mut self, word: Option<&Spanned<String>>) -> Privacy {
+        let Some(word) = word else { return Privacy::Plain };
+        Privacy::parse(&word.value).unwrap_or_else(|| {
+            self.say(line(word), "unknown word for `privacy:`", "plain or erasable");
+            Privacy::Plain
+        })
     }
 
     fn places(&mut self, file: &Spanned<PathBuf>) -> Option<Arc<Places>> {

@@ -7,6 +7,8 @@
 mod feeds;
 pub mod offline;
 mod outside;
+mod patience;
+mod reload;
 
 use crate::clock::Clock;
 use crate::config::{Config, Source};
@@ -18,7 +20,7 @@ use crate::metrics::{Health, Metrics};
 use crate::model::event::System;
 use crate::model::json::{Mask, Object};
 use crate::model::record::FormatContext;
-use crate::model::{Key, Pseudonyms, Severity, Time};
+use crate::model::{Key, Pseudonyms, Time};
 use crate::pipeline::{About, BATCHES_WAITING, Ended, Group, Pulse, Reader, ToStage, ToWriter, Writer};
 use crate::policy::Policies;
 use crate::source::file::Mode;
@@ -35,6 +37,9 @@ use crate::trail::{Cursors, Paths, Trail, TrailError};
 use crate::yaml::Problem;
 use crate::{control, format, operator, pipeline, rebuild};
 use feeds::{Feeds, Made};
+use patience::Patience;
+use reload::Reload;
+use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::net::TcpListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -42,14 +47,12 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Largest policy file.
 const POLICY_MAX: u64 = 1 << 20;
 /// The daemon verifies its whole trail so often.
 const VERIFY_EVERY: Duration = Duration::from_secs(24 * 3600);
-/// How often a long start says how far it is.
-const TELL_EVERY: Duration = Duration::from_secs(3);
 /// Most policy files.
 const POLICIES_MAX: usize = 4096;
 
@@ -239,7 +242,21 @@ pub fn run(mut run: Run) -> Result<Done, Failure> {
     if run.mode == Mode::Follow {
         keep_daily(&paths.state, &writer.trail, &to_writer, &pulse);
     }
-    let threads = start_threads(reader, (stage, spent_by_writer), &to_writer, &pulse)?;
+    let (threads, to_stage) = start_threads(reader, (stage, spent_by_writer), &to_writer, &pulse)?;
+    if run.mode == Mode::Follow {
+        let reload = Reload {
+            digest: writer.policies.digest.hex(),
+            config: Arc::new(run.config),
+            stage: to_stage,
+            writer: to_writer.clone(),
+            asked: on_hangup(&runtime),
+            pulse: Arc::clone(&pulse),
+            prepare: under(writer.privacy.as_deref()),
+        };
+        std::thread::spawn(move || reload.watch());
+    } else {
+        drop(to_stage); // The stage ends when the reader does.
+    }
     let ready = Ready { metrics: address, listens, stop: to_writer.clone(), recovered, created };
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     (run.ready)(&ready);
@@ -290,43 +307,6 @@ fn quiet_panics() {
     }));
 }
 
-/// While it lives, the service manager is asked for more time: a long trail takes long to read.
-struct Patience {
-    over: Arc<AtomicBool>,
-    told: Instant,
-}
-
-impl Patience {
-    fn ask() -> Patience {
-        let over = Arc::new(AtomicBool::new(false));
-        let asked = Arc::clone(&over);
-        std::thread::spawn(move || {
-            while !asked.load(Ordering::Relaxed) {
-                let more = sd_notify::NotifyState::ExtendTimeoutUsec(60_000_000);
-                let _ = sd_notify::notify(&[more]);
-                std::thread::sleep(Duration::from_secs(10));
-            }
-        });
-        Patience { over, told: Instant::now() }
-    }
-
-    /// Says how far reading is, every few seconds: on the terminal, and to the service manager.
-    fn told(&mut self, what: &str, done: u64, of: u64) {
-        if self.told.elapsed() >= TELL_EVERY && done < of {
-            self.told = Instant::now();
-            let text = format!("{what}: {done} of {of} entries");
-            tracing::info!("{text}");
-            let _ = sd_notify::notify(&[sd_notify::NotifyState::Status(&text)]);
-        }
-    }
-}
-
-impl Drop for Patience {
-    fn drop(&mut self) {
-        self.over.store(true, Ordering::Relaxed);
-    }
-}
-
 /// The state, from the cache and the tail, or from the whole trail.
 fn remember(opened: &Opened, policies: &Policies, patience: &mut Patience) -> Result<State, Failure> {
     let cached = opened.cache.as_ref().and_then(|(size, body)| Some((*size, State::import(body, policies)?)));
@@ -351,8 +331,9 @@ fn metrics(config: &Config, policies: &Policies, started: Time) -> Result<Arc<Me
     for (name, _) in &config.receivers {
         metrics.know_receiver(name);
     }
-    for rule in &policies.rule_ids {
-        metrics.know_rule(rule, Severity::High);
+    crate::metrics::know_rules(&metrics, policies);
+    if let Ok(Some(text)) = disk::read_small(&config.file, 4 << 20) {
+        metrics.config_in_force(&crate::model::Hash(Sha256::digest(&text).into()).hex());
     }
     metrics.policy_in_force(&policies.digest.hex());
     metrics.reloaded(started, true);
@@ -449,13 +430,7 @@ pub fn record_start(
         });
     });
     bodies.push("policy", |out| {
-        let mut out = Object::members(out, mask);
-        out.word("digest", &policies.digest.hex());
-        out.objects("files", &policies.files, |file, out| {
-            out.str("name", &file.name);
-            out.word("digest", &file.digest.hex());
-        });
-        out.list("rules", &policies.rule_ids);
+        policies.write(&mut Object::members(out, mask));
     });
     trail.commit(&bodies, &Cursors::new(), now)?;
     Ok(())
@@ -541,10 +516,10 @@ fn start_threads(
     (stage, spent): (Stage, mpsc::Receiver<pipeline::Spent>),
     writer: &SyncSender<ToWriter>,
     pulse: &Arc<Pulse>,
-) -> Result<Vec<std::thread::JoinHandle<()>>, Failure> {
+) -> Result<(Vec<std::thread::JoinHandle<()>>, SyncSender<ToStage>), Failure> {
     let (to_stage, staged) = mpsc::sync_channel::<ToStage>(BATCHES_WAITING);
     let (reading, working) = (Arc::clone(pulse), Arc::clone(pulse));
-    let writer = writer.clone();
+    let (writer, for_policies) = (writer.clone(), to_stage.clone());
     let died = writer.clone();
     let spawn = |name: &'static str, body: Box<dyn FnOnce() + Send>| {
         let builder = std::thread::Builder::new().name(name.into());
@@ -556,8 +531,34 @@ fn start_threads(
         };
         builder.spawn(guarded).map_err(|error| Failure::Runtime(format!("no thread: {error}")))
     };
-    Ok(vec![
+    let threads = vec![
         spawn("reader", Box::new(move || pipeline::read(reader, &to_stage, &reading)))?,
-        spawn("stage", Box::new(move || pipeline::work(&stage, &staged, &spent, &writer, &working)))?,
-    ])
+        spawn("stage", Box::new(move || pipeline::work(stage, &staged, &spent, &writer, &working)))?,
+    ];
+    Ok((threads, for_policies))
+}
+
+/// Set by SIGHUP: the policies are to be read again.
+fn on_hangup(runtime: &tokio::runtime::Runtime) -> Arc<AtomicBool> {
+    let asked = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&asked);
+    runtime.spawn(async move {
+        use tokio::signal::unix::{SignalKind, signal};
+        let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
+        while hangup.recv().await.is_some() {
+            told.store(true, Ordering::Relaxed);
+        }
+    });
+    asked
+}
+
+/// In an erasable deployment policies know people by their pseudonyms.
+fn under(privacy: Option<&crate::privacy::Privacy>) -> Box<dyn Fn(Policies) -> Policies + Send> {
+    match privacy.map(|privacy| privacy.pseudonyms().clone()) {
+        None => Box::new(|policies| policies),
+        Some(pseudonyms) => Box::new(move |mut policies| {
+            policies.access = Arc::new(policies.access.under(&pseudonyms));
+            policies
+        }),
+    }
 }

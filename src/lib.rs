@@ -47,6 +47,7 @@
 //! | | [`state`] | what is remembered: projections of the trail, rebuilt at start |
 //! | | [`metrics`] | counters and the listener that serves them |
 //! | | [`privacy`] | details of an erasable deployment, and what pseudonyms stand for |
+//! | | [`search`] | events and findings by who, what, when and text |
 //! | | [`report`] | one pass over the trail to a signed bundle |
 //! | 3 made ready | [`policy`] | policy files, read, checked and proved by their examples |
 //! | | [`stage`] | records to masked events, the part without memory |
@@ -130,6 +131,7 @@ pub mod privacy;
 pub mod rebuild;
 pub mod report;
 pub mod response;
+pub mod search;
 pub mod serve;
 pub mod source;
 pub mod stage;

@@ -17,6 +17,7 @@ pub use serve::{Health, serve};
 use crate::deliver::Outcome;
 use crate::model::event::DefectCode;
 use crate::model::{Severity, Time};
+use crate::policy::Policies;
 use prometheus::core::Collector;
 use prometheus::{
     Error, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
@@ -249,6 +250,21 @@ impl Anchors {
             timestamp: make.reals("anchor_timestamp_seconds", newest, target)?,
             failures: make.counters("anchor_failures_total", failures, target)?,
         })
+    }
+}
+
+/// The series of every rule in force exist before its first finding: a detection has one severity, other rules
+/// several.
+pub fn know_rules(metrics: &Metrics, policies: &Policies) {
+    for id in &policies.rule_ids {
+        let detection = policies.detections.iter().find(|rule| rule.id == *id);
+        match detection {
+            Some(rule) => {
+                metrics.know_rule(id, rule.severity);
+                metrics.evicted(id, 0);
+            }
+            None => Severity::ALL.iter().for_each(|severity| metrics.know_rule(id, *severity)),
+        }
     }
 }
 

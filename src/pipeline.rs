@@ -77,6 +77,8 @@ pub enum ToStage {
     Lag(Arc<str>, Lag),
     /// `--once`: everything is read; what is left unterminated.
     Done(Vec<Rest>),
+    /// From here on these policies judge.
+    Policies(Box<Policies>),
 }
 
 /// What reaches the writer.
@@ -89,6 +91,12 @@ pub enum ToWriter {
     Lag(Arc<str>, Lag),
     /// `--once`: everything is read.
     Done(Vec<Rest>),
+    /// From here on these policies judge.
+    Policies(Box<Policies>),
+    /// They were loaded again and are the same.
+    PoliciesSame,
+    /// New policies are bad: the old ones stay in force. What is wrong with them.
+    PoliciesRefused(String),
     /// What became of an alert.
     Delivered(Report),
     /// A thread ended by a panic outside of any record.
@@ -181,7 +189,7 @@ pub fn read(reader: Reader, out: &SyncSender<ToStage>, pulse: &Pulse) {
 
 /// Turns batches into staged batches, in order.
 pub fn work(
-    stage: &Stage,
+    mut stage: Stage,
     inbox: &Receiver<ToStage>,
     spent: &Receiver<Spent>,
     out: &SyncSender<ToWriter>,
@@ -194,6 +202,10 @@ pub fn work(
             Ok(ToStage::Notices(source, notices)) => ToWriter::Notices(source, notices),
             Ok(ToStage::Lag(source, lag)) => ToWriter::Lag(source, lag),
             Ok(ToStage::Done(rest)) => ToWriter::Done(rest),
+            Ok(ToStage::Policies(policies)) => match judge_by(&mut stage, &policies) {
+                Ok(()) => ToWriter::Policies(policies),
+                Err(why) => ToWriter::PoliciesRefused(why),
+            },
             Err(RecvTimeoutError::Timeout) => {
                 pulse.stage.fetch_add(1, Ordering::Relaxed);
                 continue;
@@ -205,6 +217,10 @@ pub fn work(
             return;
         }
     }
+}
+
+fn judge_by(stage: &mut Stage, policies: &Policies) -> Result<(), String> {
+    stage.judge_by(&policies.dlp, &policies.access, &policies.detections)
 }
 
 /// What the writer is made of.
@@ -422,6 +438,9 @@ impl Writer {
                 self.begin()?;
                 notices.iter().for_each(|notice| self.notice(&source, notice));
             }
+            ToWriter::Policies(policies) => self.policies_in_force(*policies)?,
+            ToWriter::PoliciesSame => self.metrics.reloaded(self.clock.now(), true),
+            ToWriter::PoliciesRefused(what) => self.policies_refused(what)?,
             ToWriter::Died(thread) => {
                 let source = std::io::Error::other("it panicked; its place stands in the log");
                 return Err(TrailError::io("go on without the thread", std::path::Path::new(thread), source));

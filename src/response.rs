@@ -11,6 +11,8 @@
 //! | 50, 75, 90, 100 % of a deadline that somebody started | an alert to the incident's receivers |
 //! | an hour ends in which alerts were held back | a digest to the receiver |
 
+mod view;
+
 use crate::alert::Reason;
 use crate::alert::route::{self, Subject};
 use crate::consequence::{OWED_MAX, Shown};
@@ -22,9 +24,9 @@ use crate::model::incident::{Alert, Incident, IncidentState, Silence};
 use crate::model::json::Object;
 use crate::model::{Finding, Severity, Time};
 use crate::pipeline::Writer;
+use crate::policy::Policies;
 use crate::trail::TrailError;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use std::time::Duration;
 
 /// What time did is looked for so often.
@@ -37,8 +39,6 @@ pub const REMINDER: &str = "REM-";
 const SILENCE_MAX: u64 = 30 * 86_400;
 /// Silences in force at a time.
 const SILENCES_MAX: usize = 1000;
-/// Incidents that one answer lists.
-const LISTED_MAX: usize = 1000;
 
 /// A new silence, as asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -332,12 +332,57 @@ impl Writer {
         Ok(Ok(letters.len() as u64))
     }
 
+    /// Other policies are in force: the entry that says so stands between what the old and the new ones judged.
+    pub fn policies_in_force(&mut self, policies: Policies) -> Result<(), TrailError> {
+        if let Err(why) = self.state.replace_policies(&policies) {
+            return self.policies_refused(why);
+        }
+        self.begin()?;
+        self.group.bodies.push("policy", |out| policies.write(&mut Object::members(out, dlp::mask)));
+        let now = self.clock.now();
+        let digest = policies.digest.hex();
+        self.after(move |metrics| {
+            metrics.policy_in_force(&digest);
+            metrics.reloaded(now, true);
+        });
+        crate::metrics::know_rules(&self.metrics, &policies);
+        tracing::info!("policies {} are in force: {} rules", policies.digest.hex(), policies.rule_ids.len());
+        self.policies = policies;
+        self.commit()?;
+        self.checkpoint()
+    }
+
+    /// New policies are bad: the old ones stay in force, and somebody is told.
+    pub fn policies_refused(&mut self, what: String) -> Result<(), TrailError> {
+        let now = self.clock.now();
+        tracing::error!("the new policies are refused, the old ones stay in force: {what}");
+        self.begin()?;
+        self.after(move |metrics| metrics.reloaded(now, false));
+        self.find(Finding {
+            rule: "operation.policy_refused".into(),
+            severity: Severity::High,
+            title: "New policies are refused; the old ones stay in force".into(),
+            detail: Some(what),
+            time: now,
+            key: "operation.policy_refused".into(),
+            window_seconds: 3600,
+            next: "Run `crmwarden check`, mend what it names, and save the file: it is read again by itself."
+                .into(),
+            ..Finding::default()
+        });
+        self.commit()?;
+        self.checkpoint()
+    }
+
     /// What the passing of time asks for: see the table above.
     pub fn duties(&mut self) -> Result<(), TrailError> {
         if self.clock.since(self.group.last_duties) < DUTIES_EVERY {
             return Ok(());
         }
         self.group.last_duties = self.clock.mark();
+        if let Ok(disk) = rustix::fs::statvfs(self.trail.folder()) {
+            self.metrics.disk_free(disk.f_bavail.saturating_mul(disk.f_frsize));
+        }
         self.remind();
         let now = self.clock.now();
         let late: Vec<(Change, Vec<String>, Reason)> = self.late(now);
@@ -475,101 +520,6 @@ impl Writer {
             (receiver.clone(), finding)
         })
         .collect()
-    }
-
-    /// Incidents as people read them: open ones first, then the newest.
-    pub fn incidents_json(&self, all: bool) -> Value {
-        let now = self.clock.now();
-        let mut chosen: Vec<&Incident> =
-            self.state.incidents.iter().filter(|incident| all || !incident.is_over()).collect();
-        chosen.sort_by_key(|incident| {
-            (incident.is_over(), std::cmp::Reverse((incident.severity, incident.last, incident.id.clone())))
-        });
-        let count = chosen.len();
-        let listed: Vec<Value> =
-            chosen.into_iter().take(LISTED_MAX).map(|incident| self.incident_json(incident, now)).collect();
-        json!({ "incidents": listed, "count": count })
-    }
-
-    /// One incident.
-    pub fn incident_json(&self, incident: &Incident, now: Time) -> Value {
-        let shown = |text: &str| {
-            let mut text = text.to_owned();
-            if let Some(privacy) = &self.privacy {
-                privacy.show(&mut text);
-            }
-            text
-        };
-        let clocks = incident.clocks.iter().map(|(id, clock)| {
-            let rule = self.policies.clocks.iter().find(|rule| rule.id == *id);
-            json!({ "clock": id, "title": rule.map(|rule| &rule.title), "from": clock.from, "due": clock.due,
-                    "gone_percent": clock.gone(now), "done": clock.done })
-        });
-        let clocks: Vec<Value> = clocks.collect();
-        let steps: Vec<Value> = incident
-            .steps
-            .iter()
-            .map(|step| json!({ "at": step.at, "what": step.what, "by": step.by, "text": step.text.as_deref().map(shown) }))
-            .collect();
-        let acknowledged = incident
-            .acknowledged
-            .as_ref()
-            .map(|seen| json!({ "by": seen.by, "at": seen.at, "until": seen.until }));
-        json!({
-            "incident": incident.id, "state": incident.state.as_str(), "severity": incident.severity.as_str(),
-            "rule": incident.rule, "title": shown(&incident.title), "first": incident.first, "last": incident.last,
-            "opened": incident.opened, "findings": incident.findings, "entries": incident.about,
-            "source": incident.source, "assignee": incident.assignee, "acknowledged": acknowledged,
-            "clocks": clocks, "steps": steps,
-        })
-    }
-
-    /// Deadlines that would run if somebody decided that they apply, counted from the detection.
-    pub fn provisional_json(&self, incident: &Incident) -> Value {
-        let from = incident.opened.unwrap_or(incident.last);
-        let open = self.policies.clocks.iter().filter(|rule| !incident.clocks.contains_key(&rule.id));
-        let rows = open.map(|rule| {
-            json!({ "clock": rule.id, "title": rule.title, "recipient": rule.recipient, "starts": rule.starts,
-                    "applies_when": rule.applies_when, "provisional_due": rule.due(from), "source": rule.source,
-                    "url": rule.url })
-        });
-        rows.collect()
-    }
-
-    /// Silences, the ones in force first.
-    pub fn silences_json(&self) -> Value {
-        let now = self.clock.now();
-        let mut silences: Vec<&Silence> = self.state.silences.values().collect();
-        silences.sort_by_key(|silence| (now >= silence.until, std::cmp::Reverse(silence.until)));
-        let row = |silence: &Silence| {
-            let mut row = serde_json::to_value(silence).unwrap_or_default();
-            row["in_force"] = Value::Bool(now < silence.until);
-            row
-        };
-        silences.into_iter().take(LISTED_MAX).map(row).collect()
-    }
-
-    /// Alerts owed, and those that a receiver refused for good.
-    pub fn outbox_json(&self) -> Value {
-        let row = |alert: &Alert, dead: bool| {
-            let receivers: Vec<&String> = alert.owed.keys().collect();
-            let failing: Vec<&String> =
-                alert.owed.iter().filter(|(_, failing)| **failing).map(|(name, _)| name).collect();
-            json!({ "alert": alert.id, "incident": alert.incident, "severity": alert.severity.as_str(),
-                    "reason": alert.reason, "title": self.shown_title(alert), "receivers": receivers,
-                    "failing": if dead { Vec::new() } else { failing }, "dead": dead })
-        };
-        let owed = self.state.outbox.values().take(LISTED_MAX).map(|alert| row(alert, false));
-        let rows: Vec<Value> = owed.chain(self.state.dead.values().map(|alert| row(alert, true))).collect();
-        json!({ "outbox": rows, "owed": self.state.outbox.len(), "dead": self.state.dead.len() })
-    }
-
-    fn shown_title(&self, alert: &Alert) -> String {
-        let mut title = alert.finding.title.clone();
-        if let Some(privacy) = &self.privacy {
-            privacy.show(&mut title);
-        }
-        title
     }
 }
 

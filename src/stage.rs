@@ -8,7 +8,7 @@
 pub mod veil;
 
 use crate::format::Format;
-use crate::inspect::behaviour::{Matches, Stateless};
+use crate::inspect::behaviour::{DetectionRule, Matches, Stateless};
 use crate::inspect::{dlp, privilege};
 use crate::model::event::{Clock, Defect, DefectCode, raw_hmac};
 use crate::model::finding::FindingKind;
@@ -112,6 +112,21 @@ pub struct StagedEvent {
 }
 
 impl Stage {
+    /// From here on these rules judge. The error says why they cannot; then nothing changes.
+    pub fn judge_by(
+        &mut self,
+        dlp: &Arc<dlp::Rules>,
+        access: &Arc<privilege::Rules>,
+        detections: &Arc<[DetectionRule]>,
+    ) -> Result<(), String> {
+        let stateless = Arc::new(Stateless::new(detections)?);
+        (self.dlp, self.access, self.stateless) = (Arc::clone(dlp), Arc::clone(access), stateless);
+        if let Some(veil) = &mut self.veil {
+            veil.judge_by(Arc::clone(detections));
+        }
+        Ok(())
+    }
+
     /// Works on a batch that was read at `observed`.
     pub fn work(&self, batch: Batch, observed: Time) -> Staged {
         let mut staged = Staged {

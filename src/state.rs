@@ -8,6 +8,10 @@
 //! what is held; `finding`, `incident` and `alert` the incidents and what is owed; `policy` empties the
 //! windows of rules whose file is new or another, for what they hold belonged to other words. Other kinds feed nothing.
 
+mod outbox;
+
+pub use outbox::{DEAD_MAX, Spent};
+
 use crate::incident::{Change, Incidents};
 use crate::inspect::behaviour::{DetectionRule, Engine, Matches, Stateless};
 use crate::inspect::privilege::{Held, Scope};
@@ -28,49 +32,6 @@ use std::sync::Arc;
 
 /// Version of the cache's body. A cache of another version does not count.
 const CACHE_VERSION: u64 = 2;
-
-/// Dead alerts that are remembered; the trail holds all of them.
-pub const DEAD_MAX: usize = 1000;
-
-/// A receiver's budget of single alerts.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-pub struct Spent {
-    /// Begin of the hour that is counted.
-    pub hour: i64,
-    /// Alerts owed in it.
-    pub sent: u64,
-    /// Alerts held back since the last digest, by rule.
-    pub held: BTreeMap<String, u64>,
-    /// The worst of them.
-    pub severity: Option<Severity>,
-}
-
-impl Spent {
-    /// One more alert at this time.
-    fn count(&mut self, at: Time) {
-        let hour = at.seconds().div_euclid(3600);
-        if self.hour != hour {
-            (self.hour, self.sent) = (hour, 0);
-        }
-        self.sent += 1;
-    }
-
-    fn write(&self, out: &mut Object<'_>) {
-        out.int("hour", self.hour);
-        out.uint("sent", self.sent);
-        out.object_always("held", |out| {
-            self.held.iter().for_each(|(rule, count)| out.dynamic_uint(rule, *count));
-        });
-        if let Some(severity) = self.severity {
-            out.word("severity", severity.as_str());
-        }
-    }
-
-    /// Whether another one may be owed on its own at this time: the first of an hour always may.
-    pub fn has_room(&self, at: Time, per_hour: u64) -> bool {
-        self.hour != at.seconds().div_euclid(3600) || self.sent < per_hour.max(1)
-    }
-}
 
 /// What the daemon remembers.
 pub struct State {
@@ -413,109 +374,9 @@ impl State {
         self.owe(alert, &entry.held, entry.at);
     }
 
-    /// An alert is owed to its receivers, and held back for others until their digest.
-    pub fn owe(&mut self, alert: Alert, held: &[String], at: Option<Time>) {
-        let is_digest = alert.reason == "digest";
-        for receiver in alert.owed.keys() {
-            let spent = self.budgets.entry(receiver.clone()).or_default();
-            if is_digest {
-                spent.held.clear();
-                spent.severity = None;
-            } else if let Some(at) = at {
-                spent.count(at);
-            }
-        }
-        for receiver in held {
-            let spent = self.budgets.entry(receiver.clone()).or_default();
-            *spent.held.entry(alert.finding.rule.clone()).or_default() += 1;
-            spent.severity = spent.severity.max(Some(alert.severity));
-        }
-        if !alert.owed.is_empty() {
-            self.outbox.insert(alert.id.clone(), alert);
-        }
-    }
-
-    /// One more alert that a silence covers.
-    pub fn silenced(&mut self, silence: &str) {
-        if let Some(silence) = self.silences.get_mut(silence) {
-            silence.silenced += 1;
-        }
-    }
-
-    /// A silence is made or ends.
-    pub fn silence(&mut self, silence: Silence, ended: bool) {
-        match (ended, self.silences.get_mut(&silence.id)) {
-            (true, Some(known)) => known.until = known.until.min(silence.until),
-            (true, None) => {}
-            (false, _) => {
-                self.silences.insert(silence.id.clone(), silence);
-            }
-        }
-    }
-
-    /// The silence in force that covers a finding.
-    pub fn silence_for(&self, finding: &Finding, now: Time) -> Option<&str> {
-        let covering = self.silences.values().find(|silence| silence.covers(finding, now));
-        covering.map(|silence| silence.id.as_str())
-    }
-
     /// The finding applied last.
     pub fn last_finding(&self) -> Option<&(u64, Finding)> {
         self.last_finding.as_ref()
-    }
-
-    /// What became of an alert at one receiver.
-    pub fn delivery(&mut self, alert: &str, receiver: &str, state: AlertState) {
-        if state == AlertState::Dropped {
-            let over = self.dead.get_mut(alert).is_some_and(|dead| {
-                dead.owed.remove(receiver);
-                dead.owed.is_empty()
-            });
-            if over {
-                self.dead.remove(alert);
-            }
-            return;
-        }
-        let Some(owed) = self.outbox.get_mut(alert) else { return };
-        match state {
-            AlertState::Owed | AlertState::Silenced | AlertState::Dropped => {}
-            AlertState::Failing => {
-                if let Some(failing) = owed.owed.get_mut(receiver) {
-                    *failing = true;
-                }
-            }
-            AlertState::Delivered => {
-                owed.owed.remove(receiver);
-            }
-            AlertState::Dead => {
-                if owed.owed.remove(receiver).is_some() {
-                    let mut dead = Alert { owed: BTreeMap::new(), ..owed.clone() };
-                    dead.owed.insert(receiver.to_owned(), true);
-                    let known = self.dead.entry(alert.to_owned()).or_insert(dead);
-                    known.owed.insert(receiver.to_owned(), true);
-                    while self.dead.len() > DEAD_MAX {
-                        self.dead.pop_first();
-                    }
-                }
-            }
-        }
-        if self.outbox.get(alert).is_some_and(|owed| owed.owed.is_empty()) {
-            self.outbox.remove(alert);
-        }
-    }
-
-    /// A dead alert is owed to its receiver again.
-    pub fn again(&mut self, alert: &str, receiver: &str) {
-        let Some(dead) = self.dead.get_mut(alert) else { return };
-        if dead.owed.remove(receiver).is_none() {
-            return;
-        }
-        let mut owed = Alert { owed: BTreeMap::new(), ..dead.clone() };
-        if dead.owed.is_empty() {
-            self.dead.remove(alert);
-        }
-        owed.owed.insert(receiver.to_owned(), false);
-        self.outbox.entry(alert.to_owned()).or_insert(owed).owed.insert(receiver.to_owned(), false);
     }
 
     /// A snapshot's entry: its `grant` entries follow.
@@ -544,6 +405,15 @@ impl State {
         let files: BTreeSet<String> = files.map(short).collect();
         self.engine.keep_only(&|rule| self.files.contains(&rule.policy) && files.contains(&rule.policy));
         (self.policy, self.files) = (digest.to_owned(), files);
+    }
+
+    /// Other policies are in force from here on, while everything goes on.
+    pub fn replace_policies(&mut self, policies: &Policies) -> Result<(), String> {
+        let next = Engine::new(&[])?;
+        let engine = std::mem::replace(&mut self.engine, next).succeeded_by(&policies.detections)?;
+        (self.engine, self.rules) = (engine, Arc::clone(&policies.detections));
+        self.policies(policies);
+        Ok(())
     }
 
     /// The same for policies that were loaded.

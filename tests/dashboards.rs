@@ -1,4 +1,4 @@
-//! The dashboard and the rules against what the daemon really serves.
+//! The dashboards and the rules against what the daemon really serves.
 //!
 //! Form: what Grafana needs to provision the file (classic JSON, a data source variable, no inputs to fill
 //! in). Content: every metric that a panel or a rule names exists, and every metric is shown somewhere.
@@ -24,8 +24,12 @@ fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboards").join(name)
 }
 
-fn dashboard() -> Value {
-    serde_json::from_str(&fs::read_to_string(file("crmwarden.json")).unwrap()).unwrap()
+const DASHBOARDS: [&str; 4] =
+    ["crmwarden-operations", "crmwarden-incidents", "crmwarden-privileges", "crmwarden-trail"];
+
+fn dashboards() -> Vec<(&'static str, Value)> {
+    let read = |name: &str| fs::read_to_string(file(&format!("{name}.json"))).unwrap();
+    DASHBOARDS.iter().map(|name| (*name, serde_json::from_str(&read(name)).unwrap())).collect()
 }
 
 fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
@@ -54,6 +58,11 @@ fn filled() -> Metrics {
     metrics.source_newest("sf-prod", now, 11_524.0);
     metrics.defect("sf-prod", DefectCode::Unparsed);
     metrics.finding("dlp.payment_card", Severity::High);
+    metrics.finding("access.over_grant", Severity::Medium);
+    metrics.finding("detection.self_grant", Severity::High);
+    metrics.know_ingest("sf-prod");
+    metrics.alerts_dead("security", 1);
+    metrics.waits(Some(now), Some(now.plus_seconds(3600)), 1);
     metrics.evicted("detections.burst", 2);
     metrics.delivery("security", &Outcome::Delivered);
     metrics.grants("sf-grants", 120);
@@ -86,7 +95,8 @@ fn used(text: &str) -> BTreeSet<String> {
 #[test]
 fn no_dead_panel_and_no_dead_metric() {
     let known = known();
-    let shown = used(&queries(&dashboard()).join("\n"));
+    let shown: BTreeSet<String> =
+        dashboards().iter().flat_map(|(_, dashboard)| used(&queries(dashboard).join("\n"))).collect();
     let rules = fs::read_to_string(file("prometheus-rules.yaml")).unwrap();
     assert_eq!(
         shown.difference(&known).collect::<Vec<_>>(),
@@ -107,8 +117,19 @@ fn no_dead_panel_and_no_dead_metric() {
 
 #[test]
 fn grafana_can_provision_it() {
-    let dashboard = dashboard();
-    assert!(dashboard["id"].is_null() && dashboard["uid"] == "crmwarden-overview");
+    for (name, dashboard) in dashboards() {
+        provisions(name, &dashboard);
+    }
+}
+
+fn provisions(name: &str, dashboard: &Value) {
+    assert!(dashboard["id"].is_null() && dashboard["uid"] == name);
+    let links = list(dashboard, "links");
+    assert!(
+        links.iter().any(|link| link["type"] == "dashboards" && link["tags"][0] == "crmwarden"),
+        "{name}"
+    );
+    assert!(list(dashboard, "tags").contains(&"crmwarden".into()), "{name}");
     assert!(dashboard.get("__inputs").is_none() && dashboard.get("__requires").is_none());
     assert_eq!(dashboard["editable"], false);
     let variables = list(&dashboard["templating"], "list");
@@ -121,14 +142,19 @@ fn grafana_can_provision_it() {
         assert_eq!(variable["datasource"]["uid"], "${datasource}");
     }
     let ids: BTreeSet<_> =
-        list(&dashboard, "panels").iter().map(|panel| panel["id"].as_u64().unwrap()).collect();
-    assert_eq!(ids.len(), list(&dashboard, "panels").len(), "panel ids are distinct");
+        list(dashboard, "panels").iter().map(|panel| panel["id"].as_u64().unwrap()).collect();
+    assert_eq!(ids.len(), list(dashboard, "panels").len(), "panel ids are distinct");
 }
 
 #[test]
 fn panels_say_what_they_show() {
-    let dashboard = dashboard();
-    for panel in panels(&dashboard) {
+    for (_, dashboard) in dashboards() {
+        says_what_it_shows(&dashboard);
+    }
+}
+
+fn says_what_it_shows(dashboard: &Value) {
+    for panel in panels(dashboard) {
         let title = panel["title"].as_str().unwrap();
         assert!(
             !title.is_empty() && panel["description"].as_str().is_some_and(|text| text.len() > 20),
@@ -138,7 +164,7 @@ fn panels_say_what_they_show() {
         assert_eq!(panel["datasource"]["uid"], "${datasource}", "{title}");
         assert!(!list(panel, "targets").is_empty(), "{title}");
     }
-    for query in queries(&dashboard) {
+    for query in queries(dashboard) {
         let selectors = query.matches("crmwarden_").count();
         assert_eq!(query.matches("job=~\"$job\", instance=~\"$instance\"").count(), selectors, "{query}");
         let rate = ["rate(", "increase("].iter().any(|word| query.contains(word));
@@ -148,14 +174,15 @@ fn panels_say_what_they_show() {
 
 #[test]
 fn panels_do_not_overlap() {
-    let dashboard = dashboard();
-    let mut cells = BTreeSet::new();
-    for panel in list(&dashboard, "panels") {
-        let at = |name: &str| panel["gridPos"][name].as_u64().unwrap();
-        assert!(at("x") + at("w") <= 24, "{}", panel["title"]);
-        for x in at("x")..at("x") + at("w") {
-            for y in at("y")..at("y") + at("h") {
-                assert!(cells.insert((x, y)), "{} overlaps", panel["title"]);
+    for (name, dashboard) in dashboards() {
+        let mut cells = BTreeSet::new();
+        for panel in list(&dashboard, "panels") {
+            let at = |name: &str| panel["gridPos"][name].as_u64().unwrap();
+            assert!(at("x") + at("w") <= 24, "{name}: {}", panel["title"]);
+            for x in at("x")..at("x") + at("w") {
+                for y in at("y")..at("y") + at("h") {
+                    assert!(cells.insert((x, y)), "{name}: {} overlaps", panel["title"]);
+                }
             }
         }
     }
@@ -177,9 +204,12 @@ fn the_rules_fire_when_they_should() {
     if !there("promtool") {
         return;
     }
-    for arguments in
-        [["check", "rules", "prometheus-rules.yaml"], ["test", "rules", "prometheus-rules.test.yaml"]]
-    {
+    for arguments in [
+        ["check", "rules", "prometheus-rules.yaml"],
+        ["test", "rules", "prometheus-rules.test.yaml"],
+        // What spans days stands apart: in one file every case is played over all of it.
+        ["test", "rules", "prometheus-rules.slow.test.yaml"],
+    ] {
         let ran = Command::new("promtool").args(arguments).current_dir(file("")).output().unwrap();
         assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     }
@@ -260,11 +290,13 @@ fn prometheus_answers_every_query() {
         metrics.commit(0.002);
         std::thread::sleep(Duration::from_millis(200));
     }
-    for query in queries(&dashboard()) {
-        let concrete =
-            query.replace("$__rate_interval", "30s").replace("$job", ".+").replace("$instance", ".+");
-        let answer = prometheus.ask(&concrete).unwrap();
-        assert_eq!(answer["status"], "success", "{concrete}: {answer}");
-        assert!(series(&answer) > 0, "{concrete} gave nothing");
+    for (name, dashboard) in dashboards() {
+        for query in queries(&dashboard) {
+            let concrete =
+                query.replace("$__rate_interval", "30s").replace("$job", ".+").replace("$instance", ".+");
+            let answer = prometheus.ask(&concrete).unwrap();
+            assert_eq!(answer["status"], "success", "{name}: {concrete}: {answer}");
+            assert!(series(&answer) > 0, "{name}: {concrete} gave nothing");
+        }
     }
 }

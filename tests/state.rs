@@ -1,7 +1,7 @@
 //! The state is a projection: from the cache and the tail, or from entry 0, it is the same byte for byte.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-use crmwarden::cli::demo::POLICIES;
+use crmwarden::cli::pack::POLICIES;
 use crmwarden::config::Config;
 use crmwarden::daemon::{self, Run};
 use crmwarden::policy::Policies;

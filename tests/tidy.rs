@@ -14,7 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["model", "yaml"],
     &["alert", "clock", "format", "incident", "inspect", "places", "serve", "source", "trail"],
     &["anchor", "deliver", "error", "listen", "operator", "policy", "stage"],
-    &["config", "metrics", "privacy", "report", "state"],
+    &["config", "metrics", "privacy", "report", "search", "state"],
     &["rebuild"],
     &["consequence", "control", "pipeline", "response"],
     &["daemon"],
@@ -53,12 +53,15 @@ const LONG_FUNCTIONS: &[(&str, &str)] = &[
 /// Where the file system is touched.
 const FILE_EDGES: &[&str] = &[
     "cli/demo.rs",            // appends to the sample feeds
+    "cli/doctor.rs",          // when segments were written
     "cli/scan.rs",            // reads the files that it is given
     "control.rs",             // mode of the socket
     "daemon.rs",              // removes the socket
     "deliver/directory.rs",   // writes alerts as files
+    "deliver/probe.rs",       // whether a folder can be written
     "deliver/secret.rs",      // reads the password's file
     "deliver/smtp.rs",        // reads the authority's certificate
+    "response.rs",            // how much of the disk is free
     "source/file/content.rs", // unpacks into nameless files
     "source/file/copies.rs",
     "source/file/glob.rs",
@@ -79,6 +82,8 @@ const FILE_EDGES: &[&str] = &[
 const CLOCK_EDGES: &[&str] = &[
     "clock.rs",
     "daemon.rs",            // watchdog, health
+    "daemon/patience.rs",   // when a long start says how far it is
+    "deliver/hook.rs",      // the time that a webhook's signature names
     "deliver/worker.rs",    // when to try again; the date of a mail
     "listen/ingest.rs",     // how many requests a second, how long a sender waits
     "listen/mod.rs",        // how many requests a second
@@ -90,7 +95,7 @@ const CLOCK_EDGES: &[&str] = &[
 
 /// What may stand in `src/` besides ASCII, tests aside: punctuation of prose, signs of the
 /// report's lanes, currencies and the letters of context words that detectors look for.
-const CHARACTERS: &str = "§·±³⁵−–—…‖→⟨⟩─▶▲○●◐£€ãéú";
+const CHARACTERS: &str = "§·±³⁵−–—…‖→⟨⟩─▶▲○●◐✓✗£€ãéú";
 
 // ---------------------------------------------------------------------------------------------------------
 // The text of a file, as rules see it

@@ -7,6 +7,7 @@
 //! The sample feeds hold card numbers that the networks publish for tests. By default these are `info`; the
 //! demo's policy treats them as real, and says so in its first line.
 
+use super::pack::POLICIES;
 use super::print;
 use crate::config::Config;
 use crate::consequence::Shown;
@@ -70,26 +71,6 @@ const FEEDS: &[Feed] = &[
 ];
 
 const CONFIG: &str = include_str!("../../examples/demo/crmwarden.yaml");
-
-/// The shipped policy pack, by path.
-pub const POLICIES: &[(&str, &str)] = &[
-    ("policies/dlp/card-and-ssn.yaml", include_str!("../../policies/dlp/card-and-ssn.yaml")),
-    ("policies/access/crm.yaml", include_str!("../../policies/access/crm.yaml")),
-    (
-        "policies/detections/audit_switched_off.yaml",
-        include_str!("../../policies/detections/audit_switched_off.yaml"),
-    ),
-    ("policies/detections/bulk_rows.yaml", include_str!("../../policies/detections/bulk_rows.yaml")),
-    (
-        "policies/detections/failed_logins_then_success.yaml",
-        include_str!("../../policies/detections/failed_logins_then_success.yaml"),
-    ),
-    (
-        "policies/detections/sensitive_role_granted.yaml",
-        include_str!("../../policies/detections/sensitive_role_granted.yaml"),
-    ),
-    ("policies/frameworks/pci-dss.yaml", include_str!("../../policies/frameworks/pci-dss.yaml")),
-];
 
 /// Time between two records of one feed.
 const PACE: Duration = Duration::from_millis(250);

@@ -3,12 +3,17 @@
 pub mod act;
 pub mod check;
 pub mod demo;
+pub mod doctor;
 pub mod export;
+pub mod init;
 pub mod keys;
+pub mod manual;
+pub mod pack;
 pub mod report;
 pub mod respond;
 pub mod run;
 pub mod scan;
+pub mod search;
 pub mod status;
 pub mod trail;
 pub mod verify;
@@ -43,10 +48,14 @@ pub struct Cli {
 enum Command {
     /// Write a workspace with sample feeds of three CRMs and run the daemon on it
     Demo(demo::Demo),
+    /// Everything for a real deployment: commented configuration, policies, keys, trust file
+    Init(init::Init),
     /// The daemon
     Run(run::Run),
     /// Validate configuration and policies offline, and prove every rule by its examples
     Check,
+    /// Probe what `run` will need: files, permissions, mail server, addresses, clock, disk
+    Doctor,
     /// Find card and social-security numbers in files or standard input
     Scan(scan::Scan),
     /// Verify a trail; needs no configuration
@@ -62,6 +71,10 @@ enum Command {
     /// Fire drills
     #[command(subcommand)]
     Alert(respond::Alert),
+    /// Events and findings by who, what, which record, when and text
+    Search(search::Search),
+    /// Why a detection fired or did not: the trail replayed for one rule
+    Explain(search::Explain),
     /// A signed evidence report for a period and a framework
     Report(report::Report),
     /// The trail for other programs: its lines, or a C2SP log directory
@@ -84,6 +97,10 @@ enum Command {
     /// This host as a witness of other logs
     #[command(subcommand)]
     Witness(witness::Witness),
+    /// Completions for a shell, on stdout
+    Completions(manual::Completions),
+    /// The manual as man pages
+    Man(manual::Man),
 }
 
 /// Runs the command line that this process was given.
@@ -104,6 +121,12 @@ pub fn main() -> ExitCode {
     let result = match &cli.command {
         Command::Demo(demo) => demo.main(),
         Command::Run(run) => run.main(&cli),
+        Command::Init(init) => init.main(),
+        Command::Doctor => doctor::main(&cli),
+        Command::Search(search) => search.main(&cli),
+        Command::Explain(explain) => explain.main(&cli),
+        Command::Completions(completions) => completions.main(),
+        Command::Man(man) => man.main(),
         Command::Check => check::main(&cli),
         Command::Scan(scan) => scan.main(),
         Command::Verify(verify) => verify.main(&cli),

@@ -81,6 +81,16 @@ impl Collector {
     }
 }
 
+/// Whether it can be reached; nothing is sent. Nobody answers a datagram, so over UDP nothing can be known.
+pub async fn probe(collector: &Collector) -> Outcome {
+    let port = collector.address.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or(514);
+    match collector.transport {
+        Transport::Udp => Outcome::Delivered,
+        Transport::Tcp => tls::reach(collector.host(), port, false, None).await,
+        Transport::Tls => tls::reach(collector.host(), port, true, collector.ca_file.as_deref()).await,
+    }
+}
+
 /// One attempt.
 pub async fn deliver(collector: &Collector, notice: &Notice, now: SystemTime) -> Outcome {
     let body = match collector.format {

@@ -230,6 +230,19 @@ fn signature(secret: &str, id: &str, seconds: u64, body: &str) -> Result<String,
     Ok(format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes())))
 }
 
+/// Whether its address can be reached; nothing is sent.
+pub async fn probe(hook: &Hook) -> Outcome {
+    // The same request as for an alert, so that secrets and addresses are looked at, too.
+    match hook.request(&Notice::default(), SystemTime::now()) {
+        Err(why) => Outcome::Misconfigured { why },
+        Ok(request) => {
+            let host = request.url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+            let port = request.url.port_or_known_default().unwrap_or(443);
+            super::tls::reach(&host, port, request.url.scheme() == "https", hook.ca_file()).await
+        }
+    }
+}
+
 /// One attempt.
 pub async fn deliver(hook: &Hook, notice: &Notice, now: SystemTime) -> Outcome {
     let request = match hook.request(notice, now) {

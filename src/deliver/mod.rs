@@ -13,6 +13,7 @@ pub mod email;
 pub mod hook;
 mod line;
 pub mod message;
+pub mod probe;
 pub mod secret;
 pub mod smtp;
 mod tls;

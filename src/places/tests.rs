@@ -1,3 +1,4 @@
+//! Against a database that is made by hand.
 #![allow(clippy::unwrap_used)]
 use super::*;
 

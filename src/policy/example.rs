@@ -2,7 +2,8 @@
 //!
 //! An example is a list of events. An event is a flat map from dotted path to value, e.g.
 //! `{time: 2026-01-05T09:00:00Z, system: sap, category: authentication, actor.id: MMILLER}`. Many alike are
-//! written once: `repeat: {times: 12, every: 30s, event: {...}}` moves `time` on by `every`; with `vary: target.name`
+//! written once: `repeat: {times: 12, every: 30s, event: {...}}` moves `time` on by `every` (without it all
+//! have one time); with `vary: target.name`
 //! the text of that path gets the number of the repetition, from 0.
 //!
 //! Every example event must have a time; `observed` is the same unless it is given. Unknown paths are errors
@@ -26,7 +27,7 @@ const EVENTS_MAX: usize = 100_000;
 #[serde(deny_unknown_fields)]
 struct Repeat {
     times: usize,
-    every: String,
+    every: Option<String>,
     vary: Option<String>,
     event: Map<String, Value>,
 }
@@ -51,8 +52,11 @@ fn append(entry: &Map<String, Value>, events: &mut Vec<Event>) -> Result<(), Str
         return Err("`repeat` stands alone; the event's fields go below `event`".to_owned());
     }
     let repeat = Repeat::deserialize(repeat)
-        .map_err(|_| "repeat needs times, every and event, and may have vary".to_owned())?;
-    let every = duration::parse(&repeat.every).ok_or(format!("`every` is {}", duration::FORM))?;
+        .map_err(|_| "repeat needs times and event, and may have every and vary".to_owned())?;
+    let every = match &repeat.every {
+        None => 0,
+        Some(text) => duration::parse(text).ok_or(format!("`every` is {}", duration::FORM))?,
+    };
     if repeat.times.saturating_add(events.len()) > EVENTS_MAX {
         return Err(format!("more than {EVENTS_MAX} events"));
     }

@@ -93,6 +93,18 @@ impl Policies {
     }
 }
 
+impl Policies {
+    /// Writes the members of a `policy` entry: what is in force, by digest.
+    pub fn write(&self, out: &mut crate::model::json::Object<'_>) {
+        out.word("digest", &self.digest.hex());
+        out.objects("files", &self.files, |file, out| {
+            out.str("name", &file.name);
+            out.word("digest", &file.digest.hex());
+        });
+        out.list("rules", &self.rule_ids);
+    }
+}
+
 /// What was read so far.
 #[derive(Default)]
 struct Loaded {

@@ -204,7 +204,7 @@ fn folders_say_what_a_file_is() {
     assert_eq!(
         problems(&[("p/quality/a.yaml", ""), ("p/detection/b.yaml", ""), ("c.yaml", "")], &[]),
         [
-            "c.yaml: `/` is no kind of policy (a policy stands in one of dlp/, access/, detections/, frameworks/)",
+            "c.yaml: `/` is no kind of policy (a policy stands in one of dlp/, access/, detections/, operations/, frameworks/)",
             "p/detection/b.yaml: `detection/` is no kind of policy (did you mean `detections/`?)",
             "p/quality/a.yaml: policies in `quality/` are not built yet (move the file out of the policy folder)",
         ]

@@ -153,6 +153,11 @@ impl Veil {
         Veil { pseudonyms, read: rules.iter().map(wanted).collect(), rules }
     }
 
+    /// From here on for events that these rules will look at.
+    pub fn judge_by(&mut self, rules: Arc<[DetectionRule]>) {
+        (self.read, self.rules) = (rules.iter().map(wanted).collect(), rules);
+    }
+
     /// Pseudonymises the event, writes its members and adds its details. `matches` are of the event in clear.
     /// Returns where the members that follow the event's own begin, and what was in clear of that for which a
     /// pseudonym stands.

@@ -59,6 +59,13 @@ impl Engine {
         Ok(Engine { stateless, windows: Windows::new(rules.into(), limits) })
     }
 
+    /// An engine for other rules, that remembers what this one does for the rules that stay as they are.
+    pub fn succeeded_by(self, rules: &[DetectionRule]) -> Result<Engine, String> {
+        let mut next = Engine::new(rules)?;
+        next.windows.inherit(self.windows);
+        Ok(next)
+    }
+
     /// The half for worker threads.
     pub fn stateless(&self) -> Arc<Stateless> {
         Arc::clone(&self.stateless)

@@ -117,7 +117,20 @@ impl Windows {
         self.states.iter().flatten().map(|state| state.bytes).sum()
     }
 
-    /// Takes over what is remembered for rules that stay as they are: for each rule, whether it does.
+    /// Takes over what another set of rules remembered, for the rules that are the same.
+    pub(super) fn inherit(&mut self, old: Windows) {
+        let (late, evicted) = (old.late, old.evicted);
+        let mut known: BTreeMap<(&str, &str), Vec<State>> =
+            old.rules.iter().map(|rule| (rule.id.as_str(), rule.policy.as_str())).zip(old.states).collect();
+        for (rule, states) in self.rules.iter().zip(&mut self.states) {
+            if let Some(kept) = known.remove(&(rule.id.as_str(), rule.policy.as_str())) {
+                *states = kept;
+            }
+        }
+        (self.late, self.evicted) = (late, evicted);
+    }
+
+    /// Forgets what is remembered for rules that do not stay as they are.
     pub(super) fn keep_only(&mut self, stays: &dyn Fn(&DetectionRule) -> bool) {
         for (rule, states) in self.rules.iter().zip(&mut self.states) {
             if !stays(rule) {
