@@ -78,6 +78,8 @@ pub struct Ready {
     pub metrics: Option<std::net::SocketAddr>,
     /// Where `listen:` is served.
     pub listens: Option<std::net::SocketAddr>,
+    /// In the demo: a code that signs in to the console once.
+    pub invitation: Option<String>,
     /// Sends a stop.
     pub stop: SyncSender<ToWriter>,
     /// What recovery did.
@@ -192,7 +194,11 @@ pub fn run(mut run: Run) -> Result<Done, Failure> {
         mode: run.mode,
     })?;
     let ingest = feeds.take_ingest(&clock, &metrics);
-    let served = outside::listen(&run.config, &opened.trail, ingest)?;
+    let details = privacy.as_ref().map(|privacy| (privacy.folder(), privacy.pseudonyms().clone()));
+    let reached = (&metrics, &to_writer);
+    let console = outside::console(&run.config, &opened.trail, reached, details, (&policies, run.any_port))?;
+    let (console, invitation) = console.map_or((None, None), |(pages, code)| (Some(pages), code));
+    let served = outside::listen(&run.config, &opened.trail, ingest, console)?;
     let listens = served.as_ref().and_then(|(listener, _)| listener.local_addr().ok());
     if let Some((listener, pages)) = served {
         runtime.spawn(async move {
@@ -257,7 +263,7 @@ pub fn run(mut run: Run) -> Result<Done, Failure> {
     } else {
         drop(to_stage); // The stage ends when the reader does.
     }
-    let ready = Ready { metrics: address, listens, stop: to_writer.clone(), recovered, created };
+    let ready = Ready { metrics: address, listens, invitation, stop: to_writer.clone(), recovered, created };
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     (run.ready)(&ready);
     drop(ready);

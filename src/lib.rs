@@ -37,6 +37,7 @@
 //! | layer | module | is |
 //! |---|---|---|
 //! | 7 commands | [`cli`] | one file a command: arguments, text for people, exit codes |
+//! | | [`console`] | pages for people; every change goes the way of the commands |
 //! | 6 life | [`daemon`] | configuration, lock, recovery, start of every thread, drain, stop |
 //! | 5 the writer | [`pipeline`] | the flow, from batch to checkpoint |
 //! | | [`consequence`] | from a finding to an incident, its alerts and what is owed |
@@ -113,6 +114,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod consequence;
+pub mod console;
 pub mod control;
 pub mod daemon;
 pub mod deliver;

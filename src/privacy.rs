@@ -68,6 +68,11 @@ impl Snapshot {
 }
 
 impl Privacy {
+    /// Folder of the details.
+    pub fn folder(&self) -> PathBuf {
+        self.store.folder().to_owned()
+    }
+
     /// Opens the details of a trail after its own recovery, and remembers the newest names. Also says how many
     /// details were dropped because their entries never came to be.
     pub fn open(

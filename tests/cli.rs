@@ -66,7 +66,7 @@ const FAULTS: &[(&str, &str, &[&str])] = &[
         &["crmwarden.yaml:7:", "`timezone:` is required", "Europe/Berlin"],
     ),
     ("access_log.combined", "no", &["crmwarden.yaml:7:", "`no` is ambiguous", "true or false"]),
-    ("directory: outbox", "slack: {}", &["crmwarden.yaml:12:", "the receiver kind `slack` is not built yet"]),
+    ("directory: outbox", "slack: {}", &["crmwarden.yaml:12:", "url_file"]),
     (
         "receivers: [outbox]",
         "receivers: [outbux]",

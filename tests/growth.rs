@@ -222,12 +222,12 @@ fn what_a_rule_forgets_is_told_once_an_hour() {
         names += logins;
         running.records("sf", Some(&header), &lines);
     };
-    for _ in 0..40 {
+    for _ in 0..80 {
         flood(&mut running, 100);
         running.pass(Duration::from_secs(1));
     }
     for _ in 0..HOURS as u64 * 3600 / MINUTE {
-        flood(&mut running, 25);
+        flood(&mut running, 150);
         running.pass(Duration::from_secs(MINUTE));
         let now = running.writer.state.engine.evicted().values().sum::<u64>();
         times += usize::from(now > forgotten);

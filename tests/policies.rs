@@ -44,6 +44,9 @@ fn workspace(config: &str) -> (tempfile::TempDir, PathBuf) {
     copy(&root().join("policies"), &folder.path().join("policies"));
     let file = folder.path().join("crmwarden.yaml");
     fs::write(&file, config).unwrap();
+    let token = folder.path().join("console.token");
+    fs::write(&token, "only-for-these-tests\n").unwrap();
+    fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
     (folder, file)
 }
 
@@ -105,18 +108,19 @@ fn the_configuration_in_the_readme_is_good() {
     let blocks = blocks(&readme(), "yaml");
     assert_eq!(
         blocks.len(),
-        4,
-        "a configuration to copy, other sources, its anchors, and the other site's part"
+        5,
+        "a configuration to copy, other sources, the console, its anchors, and the other site's part"
     );
     let other = blocks[0].replace("acme.example  ", "site-b.example");
     let more = blocks[1].replace("/usr/local/bin/connector", "/bin/true");
     let sources = blocks[0].replace("receivers:\n  - name", &format!("{more}receivers:\n  - name"));
     let sources = format!("listen: 127.0.0.1:7464\n{sources}");
-    let (anchors, witness) = (format!("{}{}", blocks[0], blocks[2]), format!("{other}{}", blocks[3]));
-    for (config, count) in [(&blocks[0], 5), (&sources, 10), (&anchors, 5), (&witness, 5)] {
+    let console = format!("{}{}", blocks[0], blocks[2]);
+    let (anchors, witness) = (format!("{}{}", blocks[0], blocks[3]), format!("{other}{}", blocks[4]));
+    for (config, count) in [(&blocks[0], 5), (&sources, 10), (&console, 5), (&anchors, 5), (&witness, 5)] {
         let (folder, file) = workspace(config);
-        for name in ["push.token", "nats.token"] {
-            fs::write(folder.path().join(name), "only-for-tests\n").unwrap();
+        for name in ["push.token", "nats.token", "kim.token", "auditor.token"] {
+            fs::write(folder.path().join(name), "only-for-these-tests\n").unwrap();
             fs::set_permissions(folder.path().join(name), fs::Permissions::from_mode(0o600)).unwrap();
         }
         let password = folder.path().join("smtp.pass");

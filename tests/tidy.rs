@@ -17,6 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["config", "metrics", "privacy", "report", "search", "state"],
     &["rebuild"],
     &["consequence", "control", "pipeline", "response"],
+    &["console"],
     &["daemon"],
     &["cli"],
 ];
@@ -81,6 +82,7 @@ const FILE_EDGES: &[&str] = &[
 /// Where a clock is read.
 const CLOCK_EDGES: &[&str] = &[
     "clock.rs",
+    "console/session.rs",   // how long a session lasts
     "daemon.rs",            // watchdog, health
     "daemon/patience.rs",   // when a long start says how far it is
     "deliver/hook.rs",      // the time that a webhook's signature names

@@ -138,6 +138,12 @@ fn prepare(dir: &Path) -> Result<(), Failure> {
             write_new(&RealDisk, &path, text.as_bytes(), 0o640).map_err(|error| fault(&path, error))?;
         }
     }
+    let token = dir.join("console.token");
+    if !token.exists() {
+        let secret = crate::trail::keys::random()?;
+        let text = format!("{}\n", crate::model::Hash(*secret).hex());
+        write_new(&RealDisk, &token, text.as_bytes(), 0o600).map_err(|error| fault(&token, error))?;
+    }
     for feed in FEEDS {
         let path = dir.join(feed.path);
         folder(path.parent().unwrap_or(dir), 0o750)?;
@@ -200,6 +206,12 @@ fn introduce(ready: &Ready, dir: &str, program: &str) {
     }
     if let Some(address) = ready.metrics {
         say(&format!("Metrics        http://{address}/metrics"));
+    }
+    if let (Some(address), Some(code)) = (ready.listens, &ready.invitation) {
+        say(&format!("Console        http://{address}/sign-in?code={code}"));
+        say(&format!(
+            "               (this link signs in once; later with the token in {dir}/console.token)"
+        ));
     }
     say(&format!("E-mails        {dir}/outbox/*.eml"));
     say(&format!("Verify         {program} verify {dir}/state"));

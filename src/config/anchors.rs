@@ -74,6 +74,16 @@ struct RawLog {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawAuth {
+    token_file: Option<Spanned<PathBuf>>,
+    #[serde(default)]
+    people: Vec<RawPerson>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPerson {
+    name: Spanned<String>,
+    role: Spanned<String>,
     token_file: Spanned<PathBuf>,
 }
 
@@ -216,11 +226,13 @@ impl Reader {
     pub(super) fn listening(&mut self, raw: &Served<'_>, own: &str, anchors: &Anchors) -> Option<Listen> {
         let address = self.address(raw.listen, "listen");
         let tiles = self.tiles(raw.tlog);
-        let token_file = raw.auth.as_ref().and_then(|auth| self.token_file(&auth.value));
+        let token_file = raw.auth.as_ref().and_then(|auth| self.token_file(auth.value.token_file.as_ref()?));
+        let people = raw.auth.as_ref().map_or_else(Vec::new, |auth| self.people(&auth.value.people));
         let witness = raw.witness.as_ref().and_then(|role| self.role(&role.value, own, anchors));
         let off = "set `listen: 127.0.0.1:7464`";
         if let Some(tlog) = raw.tlog.as_ref().filter(|tlog| tlog.value != "off") {
-            match (raw.listen.as_ref().is_none_or(|text| text.value == "off"), raw.auth) {
+            let given = raw.auth.as_ref().and_then(|auth| auth.value.token_file.as_ref());
+            match (raw.listen.as_ref().is_none_or(|text| text.value == "off"), given) {
                 (true, _) => self.say(line(tlog), "`tlog:` is served on `listen:`, which is off", off),
                 (false, None) => {
                     let what =
@@ -229,9 +241,13 @@ impl Reader {
                 }
                 _ => {}
             }
-        } else if raw.auth.is_some() {
-            self.warnings
-                .push("`auth:` has no use without `tlog:`: nothing else that is built needs it".into());
+        } else if token_file.is_some() {
+            self.warnings.push("`auth: token_file:` has no use without `tlog:`".into());
+        }
+        if let (true, Some(auth)) =
+            (raw.listen.as_ref().is_none_or(|text| text.value == "off") && !people.is_empty(), raw.auth)
+        {
+            self.say(line(auth), "people sign in on `listen:`, which is off", off);
         }
         if let (Some(role), true) = (raw.witness, raw.listen.as_ref().is_none_or(|text| text.value == "off"))
         {
@@ -245,13 +261,18 @@ impl Reader {
         if raw.metrics == Some(address) && address.port() != 0 {
             self.say(line(text), "`listen:` and `metrics:` are the same address", "use two ports");
         }
-        if tiles == Tiles::Off && witness.is_none() && raw.witness.is_none() && !raw.pushed {
+        if tiles == Tiles::Off
+            && witness.is_none()
+            && raw.witness.is_none()
+            && !raw.pushed
+            && people.is_empty()
+        {
             let what = "`listen:` is accepted and serves nothing: neither `tlog:` nor `witness:` nor a source \
-                        with `http:` is set, and the console is not built yet";
+                        with `http:` is set, and nobody may sign in to the console (`auth: people:`)";
             self.warnings.push(what.into());
             return None;
         }
-        Some(Listen { address, tiles, token_file, witness })
+        Some(Listen { address, tiles, token_file, witness, people })
     }
 
     fn tiles(&mut self, text: &Option<Spanned<String>>) -> Tiles {
@@ -270,10 +291,30 @@ impl Reader {
         }
     }
 
-    fn token_file(&mut self, auth: &RawAuth) -> Option<PathBuf> {
-        let path = self.path(&auth.token_file.value);
+    /// Who may sign in to the console.
+    fn people(&mut self, raw: &[RawPerson]) -> Vec<(String, bool, PathBuf)> {
+        let mut people: Vec<(String, bool, PathBuf)> = Vec::new();
+        for person in raw {
+            self.check_name(&person.name, "person", people.iter().map(|(name, _, _)| name.as_str()));
+            let acts = match person.role.value.as_str() {
+                "responder" => true,
+                "reader" => false,
+                _ => {
+                    self.say(line(&person.role), "unknown role", "reader or responder");
+                    false
+                }
+            };
+            if let Some(path) = self.token_file(&person.token_file) {
+                people.push((person.name.value.clone(), acts, path));
+            }
+        }
+        people
+    }
+
+    fn token_file(&mut self, file: &Spanned<PathBuf>) -> Option<PathBuf> {
+        let path = self.path(&file.value);
         if let Err(why) = token(&path) {
-            self.say(line(&auth.token_file), why, "openssl rand -hex 32 makes a token; mode 0600");
+            self.say(line(file), why, "openssl rand -hex 32 makes a token; mode 0600");
             return None;
         }
         Some(path)

@@ -3,6 +3,7 @@
 use crate::anchor::http::Client;
 use crate::anchor::{self, Anchoring, Prover, Reached, Tools};
 use crate::config::{self, Config};
+use crate::console::{Console, Person, Role};
 use crate::error::Failure;
 use crate::listen::{Ingest, Pages, Tiles, Tlog, Witness};
 use crate::metrics::Metrics;
@@ -76,11 +77,43 @@ fn prover(trail: &Trail) -> Result<Prover, Failure> {
     }))
 }
 
+/// The console's pages, where somebody may sign in, and in the demo a code that signs in once.
+pub(super) fn console(
+    config: &Config,
+    trail: &Trail,
+    (metrics, writer): (&Arc<Metrics>, &SyncSender<ToWriter>),
+    details: Option<(std::path::PathBuf, crate::model::Pseudonyms)>,
+    (policies, invite): (&crate::policy::Policies, bool),
+) -> Result<Option<(axum::Router, Option<String>)>, Failure> {
+    let Some(listen) = config.listen.as_ref().filter(|listen| !listen.people.is_empty()) else {
+        return Ok(None);
+    };
+    let mut people = Vec::new();
+    for (name, acts, file) in &listen.people {
+        let token = config::token(file).map_err(Failure::Runtime)?;
+        let role = if *acts { Role::Responder } else { Role::Reader };
+        people.push(Person { name: name.clone(), role, token });
+    }
+    let console = Console {
+        people,
+        writer: writer.clone(),
+        metrics: Arc::clone(metrics),
+        disk: Arc::clone(trail.disk()),
+        folder: trail.folder().to_owned(),
+        details,
+        log: log_key(trail)?,
+        state: config.state.display().to_string(),
+        frameworks: policies.frameworks.iter().map(|framework| framework.id.clone()).collect(),
+    };
+    Ok(Some(console.routes(invite)))
+}
+
 /// Binds `listen:` and prepares what it serves.
 pub(super) fn listen(
     config: &Config,
     trail: &Trail,
     ingest: Option<Ingest>,
+    console: Option<axum::Router>,
 ) -> Result<Option<(TcpListener, Pages)>, Failure> {
     let Some(listen) = &config.listen else { return Ok(None) };
     let tlog = match (listen.tiles, &listen.token_file) {
@@ -102,5 +135,5 @@ pub(super) fn listen(
         let address = listen.address;
         Failure::Runtime(format!("`listen:` {address} cannot be served: {error}; choose another, or \"off\""))
     })?;
-    Ok(Some((listener, Pages { tlog, witness, ingest })))
+    Ok(Some((listener, Pages { tlog, witness, ingest, console })))
 }

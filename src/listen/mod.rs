@@ -7,6 +7,7 @@
 //! | `GET /tlog/tile/entries/<N>[.p/<W>]` | the entries themselves | the same; `tlog: entries` |
 //! | `POST /witness/add-checkpoint` | a cosignature (c2sp.org/tlog-witness) | everybody: the log's signature says who it is |
 //! | `POST /ingest/<source>` | 202 once a signed checkpoint covers what was pushed ([`ingest`]) | who has that source's token or secret |
+//! | `GET /` and other pages | the console, made above this layer | who signed in |
 //! | `GET /witness/<hex sha256 of origin>/checkpoint` | the newest checkpoint cosigned of that log | everybody who knows the log's name |
 //!
 //! Nothing else is served. The address is loopback; whoever wants it further away puts a TLS proxy before
@@ -69,6 +70,8 @@ pub struct Listen {
     pub token_file: Option<PathBuf>,
     /// The role of witness for other logs.
     pub witness: Option<WitnessRole>,
+    /// Who may sign in to the console: name, whether they may act, file of the token.
+    pub people: Vec<(String, bool, PathBuf)>,
 }
 
 /// The token that clients must show. It is kept as a MAC under a key of this process, and what a client
@@ -114,6 +117,8 @@ pub struct Pages {
     pub witness: Option<Arc<Witness>>,
     /// Sources that are pushed to.
     pub ingest: Option<Ingest>,
+    /// Pages for people.
+    pub console: Option<Router>,
 }
 
 /// The trail as a transparency log.
@@ -151,6 +156,9 @@ pub async fn serve(listener: std::net::TcpListener, pages: Pages) -> io::Result<
     }
     if let Some(ingest) = pages.ingest {
         router = router.merge(ingest.routes());
+    }
+    if let Some(console) = pages.console {
+        router = router.merge(console);
     }
     let router = router.layer(DefaultBodyLimit::max(REQUEST_MAX));
     let limits = Limits { connections: CONNECTIONS_MAX, life: CONNECTION_MAX };
