@@ -211,7 +211,7 @@ fn starts(dir: &Path, entries: u64) {
     let all = began.elapsed().as_secs_f64();
     row("    hashing and all projections", entries as f64 / all, "entries/s", None);
     let body = state.export();
-    trail.write_cache(&body, NOW).unwrap();
+    trail.write_cache(body.clone(), NOW).unwrap();
     trail.checkpoint(NOW).unwrap();
     drop(trail);
     let began = Instant::now();

@@ -11,8 +11,9 @@ pub use anchors::{Anchors, token};
 pub use sources::{Http, HttpAuth, Input, Nats, NatsLogin, Source, Syslog, SyslogTransport};
 
 use crate::alert::route::Route;
-use crate::deliver::{Collector, Desk, Email, Hook, Receiver, hook};
+use crate::deliver::{Alive, Collector, Desk, Email, Hook, Receiver, hook};
 use crate::listen::Listen;
+use crate::model::record::Encoding;
 use crate::places::{DATABASE_MAX, Places};
 use crate::trail::detail::Privacy;
 use crate::yaml::{self, Problem, nearest};
@@ -52,6 +53,7 @@ struct Raw {
     #[serde(default)]
     heartbeat: Option<Spanned<String>>,
     places: Option<Spanned<PathBuf>>,
+    alive: Option<Spanned<RawAlive>>,
     people: Option<Spanned<IgnoredAny>>,
     limits: Option<Spanned<IgnoredAny>>,
     retention: Option<Spanned<IgnoredAny>>,
@@ -62,6 +64,15 @@ struct Raw {
     anchors: RawAnchors,
     tlog: Option<Spanned<String>>,
     witness: Option<Spanned<RawRole>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawAlive {
+    url: Option<String>,
+    url_file: Option<PathBuf>,
+    ca_file: Option<PathBuf>,
+    every: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -113,6 +124,8 @@ pub struct Config {
     pub anchors: Anchors,
     /// Where addresses are.
     pub places: Option<Arc<Places>>,
+    /// Who is to hear that the daemon turns.
+    pub alive: Option<Alive>,
     /// What is allowed and probably not meant.
     pub warnings: Vec<String>,
 }
@@ -235,6 +248,7 @@ impl Reader {
                 "make it; it may be empty",
             );
         }
+        let alive = raw.alive.and_then(|alive| self.alive(alive));
         let places = raw.places.as_ref().and_then(|file| self.places(file));
         let (receivers, desks) = self.receivers(raw.receivers);
         let routes = self.routes(raw.routes, &receivers);
@@ -255,11 +269,38 @@ impl Reader {
             heartbeat_seconds: self.heartbeat(&raw.heartbeat),
             anchors,
             places,
+            alive,
             warnings: Vec::new(),
         };
         config.sources = self.sources(raw.sources, &config);
         config.warnings = std::mem::take(&mut self.warnings);
         config
+    }
+
+    fn alive(&mut self, raw: Spanned<RawAlive>) -> Option<Alive> {
+        let at = line(&raw);
+        let RawAlive { url, url_file, ca_file, every } = raw.value;
+        let hook = hook::Webhook { url, url_file, secret_file: None, token_file: None, ca_file };
+        let seconds = match &every {
+            None => 300,
+            Some(text) => match crate::policy::duration::parse(&text.value) {
+                Some(seconds @ 10..=86_400) => seconds,
+                _ => {
+                    self.say(
+                        line(text),
+                        "`every:` is not a duration of 10s to 24h",
+                        crate::policy::duration::FORM,
+                    );
+                    return None;
+                }
+            },
+        };
+        match self.receiver(at, Receiver::Hook(Hook::Webhook(hook))) {
+            Receiver::Hook(Hook::Webhook(hook)) => {
+                Some(Alive { hook, every: std::time::Duration::from_secs(seconds) })
+            }
+            _ => None,
+        }
     }
 
     fn privacy(&mut self, word: Option<&Spanned<String>>) -> Privacy {
@@ -282,6 +323,31 @@ impl Reader {
                 None
             }
         }
+    }
+
+    fn encoding(&mut self, name: &Option<Spanned<String>>) -> Encoding {
+        let Some(name) = name else { return Encoding::Utf8 };
+        match name.value.as_str() {
+            "utf-8" => Encoding::Utf8,
+            "utf-16le" => Encoding::Utf16Le,
+            "utf-16be" => Encoding::Utf16Be,
+            "iso-8859-1" => Encoding::Latin1,
+            _ => {
+                self.say(line(name), "unknown encoding", "utf-8, utf-16le, utf-16be or iso-8859-1");
+                Encoding::Utf8
+            }
+        }
+    }
+
+    fn expect_every(&mut self, text: &Option<Spanned<String>>) -> Option<u64> {
+        let text = text.as_ref()?;
+        let seconds =
+            crate::policy::duration::parse(&text.value).filter(|it| (60..=90 * 86_400).contains(it));
+        if seconds.is_none() {
+            let what = "`expect_every:` is not a duration of a minute to 90 days";
+            self.say(line(text), what, crate::policy::duration::FORM);
+        }
+        seconds
     }
 
     fn heartbeat(&mut self, text: &Option<Spanned<String>>) -> u64 {

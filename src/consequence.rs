@@ -87,7 +87,7 @@ fn contradicted(target: &str, size: u64, fault: &Fault, now: Time) -> Finding {
 }
 
 /// Every text of a finding in which something of a source can stand.
-fn each_text(finding: &mut Finding, mut take: impl FnMut(&mut String)) {
+pub fn each_text(finding: &mut Finding, mut take: impl FnMut(&mut String)) {
     let texts = [&mut finding.title, &mut finding.key, &mut finding.next].into_iter();
     let optional = [
         &mut finding.detail,
@@ -166,6 +166,11 @@ impl Writer {
     fn change(&mut self, finding: &Finding, id: String, transition: Transition) {
         let mut change = Change::of(finding, id, transition);
         change.at = Some(self.clock.now());
+        if let (Transition::Escalated, Some(known)) = (transition, self.state.incidents.get(&change.incident))
+        {
+            // A finding says nothing about where people are with it.
+            change.state = known.state;
+        }
         let mask = self.mask;
         self.group.bodies.push("incident", |out| change.write(&mut Object::members(out, mask)));
         self.state.incidents.apply_change(&change);
@@ -367,6 +372,7 @@ impl Writer {
             field: finding.field,
             locators: finding.locator.iter().cloned().collect(),
             entries: finding.about.clone(),
+            runbook: self.policies.runbooks.get(&finding.rule).map(|path| path.display().to_string()),
             rule: finding.rule,
             policy: finding.policy,
             controls: finding.controls,

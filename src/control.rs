@@ -156,8 +156,16 @@ fn connection(stream: UnixStream, writer: &mpsc::SyncSender<ToWriter>) -> std::i
     let reply = match serde_json::from_str(&line) {
         Ok(ask) => {
             let (send, receive) = mpsc::channel();
-            let wait = if matches!(ask, Ask::Operate { .. }) { ACT_WAIT } else { WAIT };
-            let closing = || failure("the daemon is stopping");
+            let reads = matches!(
+                ask,
+                Ask::Status | Ask::Incidents { .. } | Ask::Show { .. } | Ask::Silences | Ask::Outbox
+            );
+            let wait = if reads { WAIT } else { ACT_WAIT };
+            let closing = || {
+                failure(
+                    "no answer came: the daemon is stopping or busy. Look before you repeat it, it may be done.",
+                )
+            };
             match writer.send(ToWriter::Control(Request { ask, uid, name: None }, send)) {
                 Ok(()) => receive.recv_timeout(wait).unwrap_or_else(|_| closing()),
                 Err(_) => closing(),
@@ -210,7 +218,7 @@ pub fn answer(writer: &mut Writer, request: &Request) -> Result<Reply, TrailErro
         | Ask::Drop { .. }
         | Ask::TestAlert { .. } => return respond(writer, request),
         Ask::Access { what, detail } => {
-            let entry = access(writer, what, detail, request.uid)?;
+            let entry = access(writer, what, detail, request)?;
             Object::whole(&mut out, dlp::mask, |out| {
                 out.bool("ok", true);
                 out.uint("entry", entry);
@@ -255,7 +263,8 @@ fn respond(writer: &mut Writer, request: &Request) -> Result<Reply, TrailError> 
         Err(why) => return Ok(failure(&why)),
     };
     value["ok"] = Value::Bool(true);
-    Ok(value.to_string().into_bytes())
+    // What people typed is masked in what people read as well.
+    Ok(crate::pipeline::masked_json(&value).get().as_bytes().to_vec())
 }
 
 /// An act on the writer's trail. What was erased is forgotten here, too.
@@ -299,21 +308,27 @@ pub fn status(writer: &Writer, out: &mut Object<'_>) {
     });
 }
 
-fn access(writer: &mut Writer, what: &str, detail: &str, uid: u32) -> Result<u64, TrailError> {
+fn access(writer: &mut Writer, what: &str, detail: &str, request: &Request) -> Result<u64, TrailError> {
     writer.begin()?;
     let index = writer.next_index();
-    writer.group.bodies.push("access", |out| write_access(out, what, detail, uid));
+    writer
+        .group
+        .bodies
+        .push("access", |out| write_access(out, what, detail, request.uid, request.name.as_deref()));
     writer.commit()?;
     writer.checkpoint()?;
     Ok(index)
 }
 
 /// The members of an `access` entry.
-pub fn write_access(out: &mut Vec<u8>, what: &str, detail: &str, uid: u32) {
+pub fn write_access(out: &mut Vec<u8>, what: &str, detail: &str, uid: u32, by: Option<&str>) {
     let mut out = Object::members(out, dlp::mask);
     out.str("what", what);
     out.str("detail", detail);
     out.uint("uid", u64::from(uid));
+    if let Some(by) = by {
+        out.str("by", by);
+    }
 }
 
 /// The client's side: one request, one reply.

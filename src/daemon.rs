@@ -135,7 +135,14 @@ pub fn load_policies(config: &Config) -> Result<Policies, Vec<Problem>> {
     };
     let sets = format::sets(crate::places::PATHS);
     let sets: Vec<(&str, &[&str])> = sets.iter().map(|(name, paths)| (*name, paths.as_slice())).collect();
-    Policies::load(&files, &sets)
+    let mut policies = Policies::load(&files, &sets)?;
+    if let Some(folder) = config.policies.as_ref().map(|folder| folder.join("runbooks")) {
+        // They are for people: what stands in them judges nothing, so they are no part of the digest.
+        let names = disk::names(&folder).unwrap_or_default().into_iter().take(POLICIES_MAX);
+        let rules = names.filter_map(|name| Some(name.strip_suffix(".md")?.to_owned()));
+        policies.runbooks = rules.map(|rule| (rule.clone(), folder.join(format!("{rule}.md")))).collect();
+    }
+    Ok(policies)
 }
 
 /// Runs until everything is read (`Once`, `Final`) or until it is stopped.
@@ -227,6 +234,7 @@ pub fn run(mut run: Run) -> Result<Done, Failure> {
         spent,
         desks: run.config.desks.clone(),
         systems: systems(&run.config),
+        expected: expected(&run.config),
         state,
         routes: run.config.routes.clone(),
         receivers,
@@ -245,6 +253,10 @@ pub fn run(mut run: Run) -> Result<Done, Failure> {
         trail,
         policies,
     };
+    if let (Some(alive), Mode::Follow) = (run.config.alive.clone(), run.mode) {
+        let turning = Arc::clone(&pulse);
+        runtime.spawn(deliver::alive::keep(alive, move || turning.writer.load(Ordering::Relaxed)));
+    }
     if run.mode == Mode::Follow {
         keep_daily(&paths.state, &writer.trail, &to_writer, &pulse);
     }
@@ -470,6 +482,12 @@ fn stage(run: &Run, policies: &Policies, state: &State, quarters: &Quarters, mat
 
 fn systems(config: &Config) -> BTreeMap<String, System> {
     config.sources.iter().map(|source| (source.name.clone(), source.format.system())).collect()
+}
+
+fn expected(config: &Config) -> BTreeMap<String, u64> {
+    let expected =
+        config.sources.iter().filter_map(|source| Some((source.name.clone(), source.expect_every?)));
+    expected.collect()
 }
 
 fn about(config: &Config) -> About {

@@ -239,6 +239,8 @@ pub struct Writer {
     pub desks: BTreeMap<String, Desk>,
     /// Product of each source.
     pub systems: BTreeMap<String, crate::model::System>,
+    /// Seconds after which a source's silence is a finding.
+    pub expected: BTreeMap<String, u64>,
     /// Metrics.
     pub metrics: Arc<Metrics>,
     /// Where what it is done with goes back to.
@@ -306,6 +308,8 @@ pub struct Group {
     pub last_duties: Instant,
     /// When receivers that forget were reminded last.
     pub last_reminder: Instant,
+    /// When each source was heard last, from the start on; and whether its silence was told since.
+    pub heard: BTreeMap<String, (Time, bool)>,
     last_settle: Instant,
     last_commit: Instant,
     last_checkpoint: Instant,
@@ -349,6 +353,7 @@ impl Group {
             steps: Steps::of(clock),
             last_duties: now,
             last_reminder: now,
+            heard: BTreeMap::new(),
             last_settle: now,
             last_commit: now,
             last_checkpoint: now,
@@ -561,6 +566,9 @@ impl Writer {
             }
         }
         self.state.count(&source, plain);
+        if plain + events > 0 && self.expected.contains_key(&*source) {
+            self.group.heard.insert(source.to_string(), (self.clock.now(), false));
+        }
         let (name, count, newest) = (Arc::clone(&source), plain + events, staged.newest);
         self.after(move |metrics| {
             metrics.events(&name, count);
@@ -798,7 +806,7 @@ impl Writer {
     /// Writes the projections aside, so that the next start need not read everything.
     fn write_cache(&mut self) -> Result<(), TrailError> {
         let body = self.state.export();
-        self.trail.write_cache(&body, self.clock.now())?;
+        self.trail.write_cache(body, self.clock.now())?;
         self.group.entries_at_cache = self.trail.next_index();
         Ok(())
     }
@@ -865,7 +873,7 @@ pub fn snapshot_key(source: &str, stream: &str) -> String {
 
 /// A position as it is written: every string passes the mask and is escaped as everywhere in the trail.
 /// Keyed digests stay as they are: they must come back, and hold no source text.
-fn masked_json(value: &Value) -> Box<RawValue> {
+pub fn masked_json(value: &Value) -> Box<RawValue> {
     fn write(value: &Value, out: &mut Vec<u8>) {
         match value {
             Value::String(text) => {

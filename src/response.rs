@@ -11,22 +11,24 @@
 //! | 50, 75, 90, 100 % of a deadline that somebody started | an alert to the incident's receivers |
 //! | an hour ends in which alerts were held back | a digest to the receiver |
 
+mod quiet;
 mod view;
+
+pub use quiet::Quiet;
 
 use crate::alert::Reason;
 use crate::alert::route::{self, Subject};
-use crate::consequence::{OWED_MAX, Shown};
+use crate::consequence::{OWED_MAX, Shown, each_text};
 use crate::deliver::PER_HOUR;
 use crate::incident::lifecycle::{self, Act, check_words};
 use crate::incident::{Change, Transition};
 use crate::inspect::dlp;
-use crate::model::incident::{Alert, Incident, IncidentState, Silence};
+use crate::model::incident::{Alert, Incident, IncidentState};
 use crate::model::json::Object;
 use crate::model::{Finding, Severity, Time};
 use crate::pipeline::Writer;
 use crate::policy::Policies;
 use crate::trail::TrailError;
-use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// What time did is looked for so often.
@@ -35,26 +37,6 @@ const DUTIES_EVERY: Duration = Duration::from_secs(1);
 const REMIND_EVERY: Duration = Duration::from_secs(240);
 /// What the ids of reminders begin with: what becomes of them is nobody's business.
 pub const REMINDER: &str = "REM-";
-/// Longest silence, seconds.
-const SILENCE_MAX: u64 = 30 * 86_400;
-/// Silences in force at a time.
-const SILENCES_MAX: usize = 1000;
-
-/// A new silence, as asked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Quiet {
-    /// What a rule's id begins with.
-    pub rule: Option<String>,
-    /// Id or name of the actor.
-    pub actor: Option<String>,
-    /// Name of the source.
-    pub source: Option<String>,
-    /// How long, seconds.
-    pub seconds: u64,
-    /// Why.
-    pub reason: String,
-}
 
 /// An alert that is to be owed.
 pub struct Owing<'a> {
@@ -74,14 +56,15 @@ impl Writer {
     /// Owes an alert to those of its receivers that have room, and counts it for the digest of the others. The
     /// index of its entry, where there is one.
     pub fn owe(&mut self, owing: &Owing<'_>) -> Option<u64> {
-        let (now, finding) = (self.clock.now(), owing.finding);
+        let now = self.clock.now();
+        let finding = &self.as_it_reads_back(owing);
         if owing.receivers.is_empty() || self.state.outbox.len() >= OWED_MAX {
             self.after(|metrics| metrics.alert_unrouted());
             return None;
         }
         let index = self.next_index();
         let (id, mask) = (format!("ALR-{index}"), self.mask);
-        let single = matches!(owing.reason, Reason::Opened | Reason::Escalated);
+        let single = matches!(owing.reason, Reason::Opened | Reason::Escalated | Reason::Unanswered);
         let silence = self.state.silence_for(finding, now).filter(|_| single).map(str::to_owned);
         let (owed, held): (Vec<String>, Vec<String>) =
             owing.receivers.iter().cloned().partition(|receiver| {
@@ -135,6 +118,19 @@ impl Writer {
         Some(index)
     }
 
+    /// What people typed stands in a finding that is not recorded: it is sent and kept as it will read back.
+    fn as_it_reads_back(&self, owing: &Owing<'_>) -> Finding {
+        let (mut finding, mask) = (owing.finding.clone(), self.mask);
+        if !owing.recorded {
+            each_text(&mut finding, |text| {
+                if let Some(masked) = mask(text) {
+                    *text = masked;
+                }
+            });
+        }
+        finding
+    }
+
     /// Who gets alerts about an incident, and who is told when nobody answers.
     fn route_of(&self, incident: &Incident) -> Option<&route::Route> {
         let source = incident.source.as_deref();
@@ -156,11 +152,14 @@ impl Writer {
             Ok(change) => change,
             Err(why) => return Ok(Err(why)),
         };
+        let was_over = self.state.incidents.get(act.incident()).is_some_and(Incident::is_over);
         self.begin()?;
         let index = self.put(&change);
         let over = matches!(change.state, IncidentState::Closed | IncidentState::FalsePositive)
             && change.transition == Transition::Moved;
+        let reopened = change.transition == Transition::Moved && was_over && !over;
         match change.transition {
+            Transition::Moved if reopened => self.tell_trackers(&change, Reason::Opened),
             Transition::Acknowledged => self.tell_trackers(&change, Reason::Acknowledged),
             Transition::Moved if over => self.tell_trackers(&change, Reason::Closed),
             _ => {}
@@ -193,66 +192,11 @@ impl Writer {
         if receivers.is_empty() {
             return;
         }
-        let finding = about(incident, incident.title.clone(), change.text.clone(), self.clock.now());
+        let mut finding = about(incident, incident.title.clone(), change.text.clone(), self.clock.now());
+        // What is open there began with the first finding, and ends after it began.
+        finding.time = incident.first;
         let id = incident.id.clone();
         self.owe(&Owing { finding: &finding, incident: &id, reason, receivers, recorded: false });
-    }
-
-    /// A new silence. The reply is its id, or why there is none.
-    pub fn silence(&mut self, quiet: &Quiet, by: &str) -> Result<Result<String, String>, TrailError> {
-        let now = self.clock.now();
-        if let Err(why) = check_quiet(quiet, self.state.silences.values().filter(|it| now < it.until).count())
-        {
-            return Ok(Err(why));
-        }
-        self.begin()?;
-        let silence = Silence {
-            id: format!("SIL-{}", self.next_index()),
-            rule: quiet.rule.clone(),
-            actor: quiet.actor.clone(),
-            source: quiet.source.clone(),
-            from: now,
-            until: now.plus_seconds(quiet.seconds as i64),
-            reason: quiet.reason.trim().to_owned(),
-            by: by.to_owned(),
-            silenced: 0,
-        };
-        self.put_silence(&silence, false);
-        self.commit()?;
-        self.checkpoint()?;
-        Ok(Ok(silence.id))
-    }
-
-    /// Ends a silence now.
-    pub fn end_silence(
-        &mut self,
-        id: &str,
-        reason: &str,
-        by: &str,
-    ) -> Result<Result<(), String>, TrailError> {
-        let now = self.clock.now();
-        let silence = match (check_words("reason", reason), self.state.silences.get(id)) {
-            (Err(why), _) => return Ok(Err(why)),
-            (_, Some(silence)) if now < silence.until => silence,
-            _ => return Ok(Err(format!("no silence `{id}` is in force"))),
-        };
-        let ended =
-            Silence { until: now, reason: reason.trim().to_owned(), by: by.to_owned(), ..silence.clone() };
-        self.begin()?;
-        self.put_silence(&ended, true);
-        self.commit()?;
-        self.checkpoint()?;
-        Ok(Ok(()))
-    }
-
-    fn put_silence(&mut self, silence: &Silence, ended: bool) {
-        let mask = self.mask;
-        self.group.bodies.push("silence", |out| {
-            let mut out = Object::members(out, mask);
-            out.word("state", if ended { "ended" } else { "set" });
-            silence.write(&mut out);
-        });
-        self.state.silence(silence.clone(), ended);
     }
 
     /// A fire drill: an alert by the same way as every other, to one receiver or to all.
@@ -384,6 +328,7 @@ impl Writer {
             self.metrics.disk_free(disk.f_bavail.saturating_mul(disk.f_frsize));
         }
         self.remind();
+        self.silent_sources()?;
         let now = self.clock.now();
         let late: Vec<(Change, Vec<String>, Reason)> = self.late(now);
         let digests = self.digests(now);
@@ -427,6 +372,43 @@ impl Writer {
         Ok(())
     }
 
+    /// A source that was to be heard of by now: somebody closed its eyes, or it is only quiet. Counted from the start of
+    /// this run, for before it nobody listened.
+    fn silent_sources(&mut self) -> Result<(), TrailError> {
+        let now = self.clock.now();
+        let mut silent: Vec<(String, u64, Time)> = Vec::new();
+        for (source, seconds) in &self.expected {
+            let heard = self.group.heard.entry(source.clone()).or_insert((now, false));
+            if !heard.1 && now >= heard.0.plus_seconds(*seconds as i64) {
+                heard.1 = true;
+                silent.push((source.clone(), *seconds, heard.0));
+            }
+        }
+        for (source, seconds, since) in silent {
+            self.begin()?;
+            self.find(Finding {
+                rule: "operation.source_silent".into(),
+                r#type: crate::model::finding::FindingKind::Gap,
+                severity: Severity::High,
+                title: format!("{source} is silent"),
+                detail: Some(format!(
+                    "No record since {since}, and one is expected every {}.",
+                    crate::alert::text::duration(seconds)
+                )),
+                time: now,
+                source: Some(source.clone()),
+                controls: vec!["pci-dss/10.7.2".into()],
+                key: format!("operation.source_silent|{source}"),
+                window_seconds: 86_400,
+                next: "Find out whether the CRM still writes its log and whether it still arrives here: `crmwarden \
+                       doctor`, the exporting job, the auditing settings. What happened meanwhile must be fetched later."
+                    .into(),
+                ..Finding::default()
+            });
+        }
+        Ok(())
+    }
+
     /// Open incidents again to receivers that forget what they are not reminded of. No entries: nothing happened.
     fn remind(&mut self) {
         if self.clock.since(self.group.last_reminder) < REMIND_EVERY {
@@ -439,7 +421,8 @@ impl Writer {
         for receiver in forgetful {
             let Some(worker) = self.receivers.get(&receiver) else { continue };
             let room = worker.capacity() / 2;
-            let open = self.state.incidents.iter().filter(|incident| !incident.is_over());
+            let open = self.state.incidents.iter();
+            let open = open.filter(|incident| !incident.is_over() && !self.is_silenced(incident, now));
             let routed = open.filter(|incident| {
                 self.route_of(incident).is_some_and(|route| route.receivers.contains(&receiver))
             });
@@ -464,7 +447,9 @@ impl Writer {
     /// Incidents that nobody answers, and deadlines that come near.
     fn late(&self, now: Time) -> Vec<(Change, Vec<String>, Reason)> {
         let mut late = Vec::new();
-        for incident in self.state.incidents.iter() {
+        for incident in
+            self.state.incidents.iter().filter(|incident| !incident.is_over() || !incident.clocks.is_empty())
+        {
             if let Some((clock, share)) = lifecycle::warning(incident, now) {
                 let mut change = lifecycle::base(incident, now);
                 change.transition = Transition::ClockWarned;
@@ -474,8 +459,9 @@ impl Writer {
                 late.push((change, receivers, Reason::Deadline));
             }
             let escalate = self.route_of(incident).and_then(|route| route.escalate.as_ref());
-            if let Some(escalate) = escalate.filter(|it| lifecycle::is_unanswered(incident, it.after.0, now))
-            {
+            if let Some(escalate) = escalate.filter(|it| {
+                lifecycle::is_unanswered(incident, it.after.0, now) && !self.is_silenced(incident, now)
+            }) {
                 let mut change = lifecycle::base(incident, now);
                 change.transition = Transition::Unanswered;
                 late.push((change, escalate.receivers.clone(), Reason::Unanswered));
@@ -523,24 +509,6 @@ impl Writer {
     }
 }
 
-fn check_quiet(quiet: &Quiet, in_force: usize) -> Result<(), String> {
-    check_words("reason", &quiet.reason)?;
-    let given = [&quiet.rule, &quiet.actor, &quiet.source];
-    for text in given.into_iter().flatten() {
-        check_words("rule, actor and source", text)?;
-    }
-    if given.iter().all(|text| text.is_none()) {
-        return Err("a silence names a rule, an actor or a source: nothing silences everything".into());
-    }
-    if !(60..=SILENCE_MAX).contains(&quiet.seconds) {
-        return Err("a silence lasts a minute to 30 days".into());
-    }
-    if in_force >= SILENCES_MAX {
-        return Err(format!("{SILENCES_MAX} silences are in force: end some first"));
-    }
-    Ok(())
-}
-
 /// What an alert about an incident as a whole says.
 fn about(incident: &Incident, title: String, detail: Option<String>, now: Time) -> Finding {
     Finding {
@@ -550,6 +518,8 @@ fn about(incident: &Incident, title: String, detail: Option<String>, now: Time) 
         detail,
         time: now,
         source: incident.source.clone(),
+        actor: incident.actor.clone(),
+        actor_name: incident.actor_name.clone(),
         key: incident.key.clone(),
         window_seconds: incident.window_seconds,
         next: format!(

@@ -15,7 +15,7 @@ use crate::trail::read::{Lines, Met, SegmentFile, segments};
 use crate::trail::{TrailError, detail};
 use regex::bytes::{Regex, RegexBuilder};
 use serde_json::Value;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -48,6 +48,38 @@ pub struct Query {
     pub words: Vec<String>,
     /// So many of the newest.
     pub limit: usize,
+}
+
+impl Query {
+    /// What is searched for, for the entry that says so. In an erasable deployment nothing that names somebody stands
+    /// in it: people and records as pseudonyms, and of free words only how many.
+    pub fn said(&self, pseudonyms: Option<&Pseudonyms>) -> String {
+        let hidden = |text: &Option<String>| match (text, pseudonyms) {
+            (Some(text), Some(pseudonyms)) => Some(pseudonyms.of_person(text).join(" or ")),
+            (text, None) => text.clone(),
+            (None, _) => None,
+        };
+        let time = |time: Option<Time>| time.map(|time| time.to_string());
+        let given = [
+            ("actor", hidden(&self.actor)),
+            ("record", hidden(&self.record)),
+            ("action", self.action.clone()),
+            ("source", self.source.clone()),
+            ("rule", self.rule.clone()),
+            ("incident", self.incident.clone()),
+            ("from", time(self.from)),
+            ("to", time(self.to)),
+            (
+                "words",
+                (!self.words.is_empty()).then(|| match pseudonyms {
+                    None => self.words.join(" "),
+                    Some(_) => self.words.len().to_string(),
+                }),
+            ),
+        ];
+        let given = given.into_iter().filter_map(|(name, value)| Some(format!("{name} {}", value?)));
+        given.collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// An entry that was found.
@@ -97,7 +129,8 @@ impl<'q> Ready<'q> {
                 std::iter::once(form).chain(other)
             })
             .collect();
-        let exact = [&query.action, &query.source, &query.incident, &query.rule];
+        let rule = query.rule.clone().filter(|rule| !rule.is_empty());
+        let exact = [&query.action, &query.source, &query.incident, &rule];
         let mut lists: Vec<Vec<String>> =
             exact.into_iter().flatten().map(|word| vec![word.clone()]).collect();
         lists.extend([actors.clone(), records.clone()].into_iter().filter(|list| !list.is_empty()));
@@ -111,7 +144,9 @@ impl<'q> Ready<'q> {
         if !self.needles.iter().all(|needle| needle.is_match(line)) {
             return None;
         }
-        let entry = Entry::parse(line).filter(|entry| matches!(entry.kind, "event" | "finding"))?;
+        let only_findings = self.query.rule.is_some() || self.query.incident.is_some();
+        let kind = |entry: &Entry<'_>| entry.kind == "finding" || (entry.kind == "event" && !only_findings);
+        let entry = Entry::parse(line).filter(kind)?;
         let members: Value = serde_json::from_slice(&entry.object()).ok()?;
         self.holds(entry.kind, &members).then(|| Hit {
             index: entry.index,
@@ -197,12 +232,16 @@ pub fn search(
     let parts: Mutex<Vec<(usize, VecDeque<Hit>, u64)>> = Mutex::new(Vec::new());
     let work = || -> Result<(), TrailError> {
         loop {
-            let place = next.fetch_add(1, Ordering::Relaxed);
+            // The newest first: what is older is only counted once there are enough.
+            let turn = next.fetch_add(1, Ordering::Relaxed);
+            let Some(place) = files.len().checked_sub(turn + 1) else { return Ok(()) };
             let Some(file) = files.get(place) else { return Ok(()) };
             let (hits, count) = one_file(disk, file, &ready, limit, &|more| {
                 told(entries.fetch_add(more, Ordering::Relaxed) + more);
             })?;
-            parts.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((place, hits, count));
+            let mut parts = parts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            parts.push((place, hits, count));
+            keep_newest(&mut parts, limit);
         }
     };
     std::thread::scope(|scope| {
@@ -217,6 +256,19 @@ pub fn search(
     let mut hits: Vec<Hit> = parts.into_iter().flat_map(|(_, hits, _)| hits).collect();
     hits.drain(..hits.len().saturating_sub(limit));
     Ok(Found { hits, count, entries: entries.into_inner() })
+}
+
+/// Of all that was found so far, the newest.
+fn keep_newest(parts: &mut [(usize, VecDeque<Hit>, u64)], limit: usize) {
+    parts.sort_by_key(|(place, _, _)| std::cmp::Reverse(*place));
+    let mut kept = 0;
+    for (_, hits, _) in parts {
+        let room = limit.saturating_sub(kept);
+        if hits.len() > room {
+            *hits = hits.split_off(hits.len() - room);
+        }
+        kept += hits.len();
+    }
 }
 
 fn one_file(
@@ -245,6 +297,60 @@ fn one_file(
     }
     read(since);
     Ok((hits, count))
+}
+
+/// What the entries touched, by who did it: how far an incident may reach.
+#[derive(Debug, Default)]
+pub struct Reach {
+    /// Events.
+    pub events: u64,
+    /// Their actions, each with how often.
+    pub actions: BTreeMap<String, u64>,
+    /// Types of records, each with how many distinct ones, as far as ids are known.
+    pub records: BTreeMap<String, BTreeSet<String>>,
+    /// Distinct records that were not counted for want of room.
+    pub more: u64,
+    /// Rows that the feed counted.
+    pub rows: u64,
+    /// Addresses.
+    pub addresses: BTreeSet<String>,
+    /// First and last event time.
+    pub times: Option<(String, String)>,
+}
+
+/// Distinct records that one reach counts by name.
+const RECORDS_MAX: usize = 100_000;
+
+impl Reach {
+    /// Sums up events.
+    pub fn of(found: &Found) -> Reach {
+        let mut reach = Reach::default();
+        for hit in found.hits.iter().filter(|hit| hit.kind == "event") {
+            let it = &hit.members;
+            reach.events += 1;
+            let word = |value: &Value| value.as_str().unwrap_or("unknown").to_owned();
+            *reach.actions.entry(word(&it["action"])).or_default() += 1;
+            reach.rows = reach.rows.saturating_add(it["volume"]["rows"].as_u64().unwrap_or_default());
+            reach.addresses.extend(it["client"]["ip"].as_str().map(str::to_owned));
+            let records = reach.records.entry(word(&it["target"]["type"])).or_default();
+            for id in it["target"]["ids"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+                match records.len() < RECORDS_MAX {
+                    true => drop(records.insert(id.to_owned())),
+                    false => reach.more += u64::from(!records.contains(id)),
+                }
+            }
+            if let Some(time) = it["time"].as_str() {
+                let (first, last) = reach.times.get_or_insert_with(|| (time.to_owned(), time.to_owned()));
+                if time < first.as_str() {
+                    time.clone_into(first);
+                }
+                if time > last.as_str() {
+                    time.clone_into(last);
+                }
+            }
+        }
+        reach
+    }
 }
 
 /// Puts names where pseudonyms stand, as far as the details are there. `folder` is that of the details.

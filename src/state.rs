@@ -409,9 +409,9 @@ impl State {
 
     /// Other policies are in force from here on, while everything goes on.
     pub fn replace_policies(&mut self, policies: &Policies) -> Result<(), String> {
-        let next = Engine::new(&[])?;
-        let engine = std::mem::replace(&mut self.engine, next).succeeded_by(&policies.detections)?;
-        (self.engine, self.rules) = (engine, Arc::clone(&policies.detections));
+        let mut next = Engine::new(&policies.detections)?;
+        next.inherit(&mut self.engine);
+        (self.engine, self.rules) = (next, Arc::clone(&policies.detections));
         self.policies(policies);
         Ok(())
     }
@@ -429,7 +429,8 @@ impl State {
 
     /// The cache's body: the same state gives the same bytes.
     pub fn export(&self) -> Vec<u8> {
-        let mut out = Vec::new();
+        // Windows take less as text than in memory. Room that is not used is never touched; growing would copy.
+        let mut out = Vec::with_capacity(self.engine.bytes() + (1 << 20));
         let counts = |map: &BTreeMap<String, u64>| serde_json::to_vec(map).unwrap_or_default();
         let snapshots = serde_json::to_vec(&self.snapshots).unwrap_or_default();
         // Everything here was masked when it became an entry.
@@ -449,7 +450,7 @@ impl State {
                 }
             });
             out.raw("held", &self.held.export());
-            out.raw("windows", &self.engine.export_state());
+            out.written("windows", |out| self.engine.export_into(out));
         });
         out
     }

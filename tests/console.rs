@@ -139,9 +139,12 @@ fn nobody_gets_in_without_a_token_and_everybody_sees_what_stands_there() {
     console.home.expect(0, &["trail", "verify-proof", "e.tlog-proof", "--trust", "trust.txt"]);
     // Signing in and searching are entries.
     let accesses = console.home.of_kind("access");
-    assert!(
-        accesses.iter().any(|it| it["what"] == "console") && accesses.iter().any(|it| it["what"] == "search")
-    );
+    for what in ["console", "search"] {
+        assert!(
+            accesses.iter().any(|it| it["what"] == what && it["by"] == "auditor"),
+            "{what}: {accesses:?}"
+        );
+    }
     for address in ["evil.example", "evil.example:7464"] {
         let answer = ask(
             &console.address,

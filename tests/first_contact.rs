@@ -111,6 +111,12 @@ fn search_finds_by_who_what_when_and_text() {
             why.contains("does not match") && why.contains("volume.rows") && why.contains("not reported"),
             "{why}"
         );
+        let id = home.expect(0, &["incidents"]).split_whitespace().next().unwrap().to_owned();
+        let reach = home.expect(0, &["incidents", "radius", &id]);
+        assert!(
+            reach.contains("0055e00000AAAac: 1 events") && reach.contains("rows       125000"),
+            "{reach}"
+        );
         assert!(text(&home.run(&["explain", "bulk_row"]).stderr).contains("did you mean"));
     }
 }

@@ -58,9 +58,30 @@ fn good(output: &Output) -> Value {
     answer
 }
 
-fn policy_files() -> usize {
+/// Files of the policy folder with this ending.
+fn policy_files(ending: &str) -> usize {
     let kinds = fs::read_dir(root().join("policies")).unwrap().map(|kind| kind.unwrap().path());
-    kinds.map(|kind| fs::read_dir(kind).unwrap().count()).sum()
+    let files = kinds.flat_map(|kind| fs::read_dir(kind).unwrap().map(|file| file.unwrap().path()));
+    files.filter(|file| file.extension().is_some_and(|end| end == ending)).count()
+}
+
+/// Every rule has a runbook, and every runbook is about something that can be found.
+#[test]
+fn every_rule_has_a_runbook() {
+    let (_folder, file) =
+        workspace(&fs::read_to_string(root().join("examples/demo/crmwarden.yaml")).unwrap());
+    let answer = good(&check(&file));
+    let rules: Vec<&str> =
+        answer["rules"].as_array().unwrap().iter().map(|rule| rule.as_str().unwrap()).collect();
+    for rule in &rules {
+        assert!(root().join(format!("policies/runbooks/{rule}.md")).is_file(), "{rule} has no runbook");
+    }
+    for file in fs::read_dir(root().join("policies/runbooks")).unwrap() {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        let rule = name.strip_suffix(".md").unwrap();
+        let known = rules.contains(&rule) || rule.starts_with("operation.") || rule == "gap.lost_bytes";
+        assert!(known, "{name} is about no rule");
+    }
 }
 
 #[test]
@@ -68,7 +89,7 @@ fn the_demo_configuration_and_every_shipped_policy() {
     let (_folder, file) =
         workspace(&fs::read_to_string(root().join("examples/demo/crmwarden.yaml")).unwrap());
     let answer = good(&check(&file));
-    assert_eq!(answer["policies"], policy_files());
+    assert_eq!(answer["policies"], policy_files("yaml"));
     assert_eq!(answer["sources"], 6);
     let rules = answer["rules"].as_array().unwrap();
     for rule in
@@ -81,7 +102,7 @@ fn the_demo_configuration_and_every_shipped_policy() {
 /// The demo carries its policies in the binary: every file of the folder, byte for byte.
 #[test]
 fn the_demo_brings_every_shipped_policy() {
-    assert_eq!(crmwarden::cli::pack::POLICIES.len(), policy_files());
+    assert_eq!(crmwarden::cli::pack::POLICIES.len(), policy_files("yaml") + policy_files("md"));
     for (name, text) in crmwarden::cli::pack::POLICIES {
         assert_eq!(fs::read_to_string(root().join(name)).unwrap(), *text, "{name}");
     }
@@ -227,7 +248,7 @@ fn the_readme_names_the_commands() {
     let line = readme.lines().find(|line| line.starts_with("| commands |")).unwrap();
     let built = line.split('|').nth(2).unwrap();
     let named: Vec<&str> = built.split('`').skip(1).step_by(2).collect();
-    assert_eq!(named.len(), 41);
+    assert_eq!(named.len(), 42);
     for command in named {
         let help =
             Command::new(env!("CARGO_BIN_EXE_crmwarden")).args(command.split(' ')).arg("--help").output();

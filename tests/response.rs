@@ -180,6 +180,31 @@ fn a_deadline_that_somebody_started_warns_at_each_share_and_ends() {
 }
 
 #[test]
+fn a_source_that_is_to_be_heard_of_is_missed() {
+    let (home, hands) = (home(TWO, ROUTES), Hands::at(MORNING));
+    let config = fs::read_to_string(home.path("crmwarden.yaml")).unwrap();
+    let expected =
+        config.replace("format: salesforce.event_log", "format: salesforce.event_log\n    expect_every: 2h");
+    home.write("crmwarden.yaml", expected.as_bytes());
+    let mut running = writer::start(&home, &hands);
+    let silent = |home: &Home| {
+        home.of_kind("finding").iter().filter(|it| it["rule"] == "operation.source_silent").count()
+    };
+    running.pass(MINUTE);
+    running.pass(119 * MINUTE);
+    assert_eq!(silent(&home), 0);
+    running.pass(2 * MINUTE);
+    assert_eq!(silent(&home), 1, "counted from the start");
+    running.pass(10 * HOUR);
+    assert_eq!(silent(&home), 1, "told once");
+    incident(&mut running, 1);
+    running.pass(119 * MINUTE);
+    assert_eq!(silent(&home), 1);
+    running.pass(5 * MINUTE);
+    assert_eq!(silent(&home), 2, "silent again");
+}
+
+#[test]
 fn a_storm_is_the_first_alerts_and_one_digest() {
     let (home, hands) = (home(TWO, ROUTES), Hands::at(MORNING));
     let mut running = writer::start(&home, &hands);
@@ -194,6 +219,12 @@ fn a_storm_is_the_first_alerts_and_one_digest() {
     assert_eq!(running.metric("crmwarden_alerts_held_total"), 17.0);
     running = restarted(&home, &hands, running);
     running.pass(HOUR);
+    let told = reasons(&home, &mut running, "manager");
+    assert_eq!(
+        told.iter().filter(|reason| *reason == "unanswered").count(),
+        20,
+        "one each, within the budget of 60"
+    );
     assert_eq!(reasons(&home, &mut running, "team"), ["digest"]);
     let digest = home.of_kind("alert").into_iter().find(|entry| entry["reason"] == "digest").unwrap();
     assert!(digest["about"]["title"].as_str().unwrap().starts_with("17 more alerts"), "{digest}");
@@ -227,12 +258,16 @@ fn what_is_silenced_is_recorded_and_counted() {
     incident(&mut running, 1);
     running = restarted(&home, &hands, running);
     incident(&mut running, 2);
+    running.pass(HOUR - MINUTE);
     assert!(reasons(&home, &mut running, "team").is_empty());
+    assert!(
+        reasons(&home, &mut running, "manager").is_empty(),
+        "nobody is told, also not that nobody answers"
+    );
     assert_eq!(home.of_kind("finding").len(), 2, "silenced is not unrecorded");
     let silenced: Vec<Value> = home.of_kind("alert");
     assert!(silenced.iter().all(|entry| entry["state"] == "silenced" && entry["silence"] == id.as_str()));
     assert_eq!(running.writer.state.silences[&id].silenced, 2);
-    running.pass(HOUR);
     running.writer.end_silence(&id, "done early", "uid 7").unwrap().unwrap();
     incident(&mut running, 3);
     assert_eq!(reasons(&home, &mut running, "team"), ["opened"]);
@@ -472,4 +507,77 @@ fn a_broken_line_and_a_strange_answer_lose_nothing() {
     assert_eq!(daemon.stop(), 0);
     calls.join().unwrap();
     assert!(sent(&home));
+}
+
+#[test]
+fn somebody_outside_hears_when_the_daemon_falls_silent() {
+    let status = Arc::new(AtomicU16::new(200));
+    let (server, got) = endpoint(&status);
+    let hook = crmwarden::deliver::hook::Webhook {
+        url: Some(format!("{}/alive", server.url())),
+        url_file: None,
+        secret_file: None,
+        token_file: None,
+        ca_file: None,
+    };
+    let alive = crmwarden::deliver::Alive { hook, every: Duration::from_millis(20) };
+    let turns = Arc::new(AtomicU16::new(0));
+    let (turning, count) = (Arc::clone(&turns), || got.lock().unwrap().len());
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    // It turns at every look; then it does not any more.
+    let stuck = Arc::new(AtomicU16::new(0));
+    let halt = Arc::clone(&stuck);
+    runtime.spawn(crmwarden::deliver::alive::keep(alive, move || {
+        if halt.load(Ordering::Relaxed) == 0 {
+            turning.fetch_add(1, Ordering::Relaxed);
+        }
+        u64::from(turning.load(Ordering::Relaxed))
+    }));
+    wait_for("signs of life", LIMIT, || count() >= 3);
+    stuck.store(1, Ordering::Relaxed);
+    std::thread::sleep(Duration::from_millis(200));
+    let before = count();
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(count(), before, "a writer that does not turn is silent");
+    assert!(got.lock().unwrap()[0].0.starts_with("GET /alive "));
+}
+
+/// What people type is masked like everything else, on every way out, and a restart changes nothing.
+#[test]
+fn what_people_type_is_masked_wherever_it_goes() {
+    let routes = "routes:\n  - receivers: [duty]\n";
+    let home = home(
+        "receivers:\n  - name: duty\n    pagerduty: { routing_key_file: duty.key }\n    persons: hide\n",
+        routes,
+    );
+    home.write("duty.key", b"routing-key-of-thirty-two-letters");
+    let hands = Hands::at(MORNING);
+    let mut running = writer::start(&home, &hands);
+    let id = incident(&mut running, 1);
+    let number = crmwarden::inspect::dlp::generate::Generator::new(7).card("visa");
+    let seen =
+        Act::Acknowledge { incident: id.clone(), seconds: 3600, reason: format!("card {number} found") };
+    act(&mut running, seen).unwrap();
+    let quiet = Quiet {
+        actor: Some(number.clone()),
+        seconds: 3600,
+        reason: format!("of {number}"),
+        ..Quiet::default()
+    };
+    running.writer.silence(&quiet, "uid 7").unwrap().unwrap();
+    running = restarted(&home, &hands, running);
+    let alert =
+        running.writer.state.outbox.values().find(|alert| alert.reason == "acknowledged").unwrap().clone();
+    let notice = running.writer.notice_of(&alert, "duty");
+    let sent = crmwarden::alert::payload::pagerduty(&notice, "k").to_string();
+    let all = [
+        sent.clone(),
+        running.writer.silences_json().to_string(),
+        String::from_utf8(running.writer.state.export()).unwrap(),
+        home.entries().iter().map(ToString::to_string).collect::<String>(),
+    ];
+    for text in all {
+        assert!(!text.contains(&number), "{text}");
+    }
+    assert!(!sent.contains("0055e00000AAAab"), "persons are hidden in titles of later alerts, too: {sent}");
 }

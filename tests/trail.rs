@@ -319,7 +319,7 @@ fn an_older_checkpoint_rolls_nothing_back_unseen() {
 fn tiles_and_cache_may_be_deleted_or_wrong() {
     let home = sixty();
     let mut opened = home.open().unwrap();
-    opened.trail.write_cache(b"{\"projection\":1}", NOW).unwrap();
+    opened.trail.write_cache(b"{\"projection\":1}".to_vec(), NOW).unwrap();
     opened.trail.commit(&group(2), &cursors(2), NOW).unwrap();
     opened.trail.checkpoint(NOW).unwrap();
     let size = opened.trail.next_index();

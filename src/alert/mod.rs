@@ -96,6 +96,8 @@ pub struct Notice {
     pub controls: Vec<String>,
     /// What to do next.
     pub next: String,
+    /// Where it is written down what to do about this rule's findings.
+    pub runbook: Option<String>,
     /// When it happened, as the CRM says.
     pub event_time: Time,
     /// When the record reached us.
@@ -136,6 +138,7 @@ impl Default for Notice {
             policy: String::new(),
             controls: Vec::new(),
             next: String::new(),
+            runbook: None,
             event_time: Time::EPOCH,
             observed: Time::EPOCH,
             delay_seconds: None,

@@ -102,10 +102,15 @@ pub fn pagerduty(notice: &Notice, routing_key: &str) -> Value {
 /// Seconds after which Alertmanager lets an alert go that it was not reminded of.
 pub const ALERTMANAGER_HOLDS: i64 = 900;
 
-/// The body of Alertmanager's `POST /api/v2/alerts`. The labels are the alert's identity there, so they hold nothing
-/// that changes while an incident is open.
+/// The body of Alertmanager's `POST /api/v2/alerts`. The labels are the alert's identity there: an incident that becomes
+/// worse is another alert, and the one of its old severity ends by itself when it is not reminded of.
 pub fn alertmanager(notice: &Notice, now: Time) -> Value {
-    let ends = if is_over(notice) { now } else { now.plus_seconds(ALERTMANAGER_HOLDS) };
+    // It refuses what ends before it begins.
+    let ends = if is_over(notice) {
+        now.max(notice.event_time.plus_seconds(1))
+    } else {
+        now.plus_seconds(ALERTMANAGER_HOLDS)
+    };
     let mut labels = json!({
         "alertname": notice.rule, "severity": notice.severity.as_str(), "deployment": notice.deployment,
         "incident": if notice.incident.is_empty() { notice.stem() } else { notice.thread() },

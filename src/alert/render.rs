@@ -70,6 +70,7 @@ fn facts(notice: &Notice) -> Vec<Fact> {
         fact("Source", one(&notice.source)),
         fact("Read from", limited(notice.locators.iter().map(|locator| from_log(locator)))),
         fact("Rule", vec![rule(notice)]),
+        fact("Runbook", notice.runbook.as_deref().map(visible).into_iter().collect()),
         fact("Controls", if controls.is_empty() { Vec::new() } else { vec![controls] }),
         fact("Happened", vec![clock(notice.event_time)]),
         fact("Reached us", vec![clock(notice.observed), delay(notice)]),

@@ -56,7 +56,12 @@ pub fn main(cli: &Cli) -> Result<u8, Failure> {
         lines.unknown(warning.clone(), "allowed, and probably not meant");
     }
     match load_policies(&config) {
-        Ok(policies) => lines.good(format!("{} policy files, every example proven", policies.files.len())),
+        Ok(policies) => {
+            lines.good(format!("{} policy files, every example proven", policies.files.len()));
+            for rule in super::check::not_observable(&config, &policies) {
+                lines.unknown(rule, "in a plain deployment it would be");
+            }
+        }
         Err(problems) => lines.bad(
             problems.first().map_or_else(|| "the policies".into(), ToString::to_string),
             "`crmwarden check` names all of them",

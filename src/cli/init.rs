@@ -25,6 +25,9 @@ pub struct Init {
     /// Names the trail for ever, a domain for example [default: this host's name]
     #[arg(long, value_name = "NAME")]
     deployment: Option<String>,
+    /// Where the state is to be [default: `state` beside the configuration]
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
     /// Names, ids and addresses become erasable details apart from the trail; cannot be changed later
     #[arg(long)]
     erasable: bool,
@@ -42,7 +45,13 @@ impl Init {
         let dir = std::path::absolute(&self.dir)
             .map_err(|error| Failure::Runtime(format!("cannot use {}: {error}", self.dir.display())))?;
         let privacy = if self.erasable { "erasable" } else { "plain" };
-        let config = CONFIG.replace("DEPLOYMENT", &deployment).replace("PRIVACY", privacy);
+        let mut config = CONFIG.replace("DEPLOYMENT", &deployment).replace("PRIVACY", privacy);
+        if let Some(state) = &self.state {
+            let state = state.display().to_string();
+            config = config
+                .replace("state: state                        #", &format!("state: {state}    #"))
+                .replace("directory: alerts               #", &format!("directory: {state}-alerts    #"));
+        }
         let mut said = String::new();
         let mut kept = 0;
         let mut file = |name: &str, text: &str| -> Result<(), Failure> {

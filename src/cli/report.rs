@@ -150,7 +150,7 @@ fn record_access(config: &Config, paths: &Paths, detail: &str) -> Result<(), Fai
         Ok(mut opened) => {
             let mut bodies = Bodies::default();
             let uid = rustix::process::getuid().as_raw();
-            bodies.push("access", |out| control::write_access(out, "report", detail, uid));
+            bodies.push("access", |out| control::write_access(out, "report", detail, uid, None));
             opened.trail.make_room(clock::now())?;
             opened.trail.commit(&bodies, &Cursors::new(), clock::now())?;
             opened.trail.checkpoint(clock::now())?;

@@ -35,6 +35,11 @@ enum IncidentCommand {
         /// INC-…
         incident: String,
     },
+    /// How far it may reach: what everybody in its findings touched, a day before to a day after
+    Radius {
+        /// INC-…
+        incident: String,
+    },
     /// I have seen it: nobody is called for a while
     Ack {
         /// INC-…
@@ -180,6 +185,7 @@ impl Incidents {
                 let said = ask(cli, Ask::Show { incident: incident.clone() }, request)?;
                 return show(cli, &said, incident_words);
             }
+            Some(IncidentCommand::Radius { incident }) => return super::search::radius(cli, incident),
             Some(command) => command.act()?,
         };
         let request = json!({ "do": "respond", "act": act });
@@ -216,7 +222,9 @@ impl IncidentCommand {
             IncidentCommand::ClockEnd { incident, clock, reason } => {
                 Act::EndClock { incident, clock, reason }
             }
-            IncidentCommand::Show { .. } => return Err(Failure::Usage("nothing to do".into())),
+            IncidentCommand::Show { .. } | IncidentCommand::Radius { .. } => {
+                return Err(Failure::Usage("nothing to do".into()));
+            }
         })
     }
 }
@@ -385,6 +393,7 @@ fn incident_words(said: &Value) -> String {
     row("findings", text(&incident["findings"]));
     row("entries", list(&incident["entries"]).iter().map(text).collect::<Vec<_>>().join(", "));
     row("assigned to", text(&incident["assignee"]));
+    row("runbook", text(&incident["runbook"]));
     if let Some(by) = incident["acknowledged"]["by"].as_str() {
         row("acknowledged", format!("by {}, until {}", masked(by), when(&incident["acknowledged"]["until"])));
     }

@@ -8,6 +8,7 @@ use crate::error::Failure;
 use crate::inspect::behaviour::{DetectionRule, Engine};
 use crate::model::{Event, Finding, Pseudonyms, Time};
 use crate::search::{self, Hit, Query};
+use crate::stage::veil::recall;
 use crate::trail::detail::{self, Privacy};
 use crate::trail::disk::RealDisk;
 use crate::trail::keys::Keys;
@@ -65,11 +66,11 @@ impl Search {
     pub fn main(&self, cli: &Cli) -> Result<u8, Failure> {
         let config = Config::find(cli.config.as_deref())?;
         let query = self.query()?;
-        access(&config, "search", &self.said());
         let paths = Paths { state: config.state.clone(), keys: config.keys.clone() };
         let newest = newest(&config, &paths)?;
         let folder = paths.generation(newest);
         let pseudonyms = pseudonyms(&config)?;
+        access(&config, "search", &query.said(pseudonyms.as_ref()));
         let tell = std::io::stderr().is_terminal();
         let told = |entries: u64| {
             if tell {
@@ -124,23 +125,97 @@ impl Search {
             limit: self.limit,
         })
     }
+}
 
-    /// What was searched for, for the entry that says so.
-    fn said(&self) -> String {
-        let given = [
-            ("actor", &self.actor),
-            ("record", &self.record),
-            ("action", &self.action),
-            ("source", &self.source),
-            ("rule", &self.rule),
-            ("incident", &self.incident),
-            ("from", &self.from),
-            ("to", &self.to),
-        ];
-        let given = given.iter().filter_map(|(name, value)| Some(format!("{name} {}", value.as_ref()?)));
-        let words = self.words.iter().map(|word| format!("word {word}"));
-        given.chain(words).collect::<Vec<_>>().join(", ")
+/// Around an incident, so many seconds before its first and after its last finding.
+const AROUND: i64 = 24 * 3600;
+
+/// How far an incident may reach: what everybody named in its findings touched from a day before to a day after.
+pub fn radius(cli: &Cli, incident: &str) -> Result<u8, Failure> {
+    let config = Config::find(cli.config.as_deref())?;
+    access(&config, "search", &format!("reach of {incident}"));
+    let paths = Paths { state: config.state.clone(), keys: config.keys.clone() };
+    let newest = newest(&config, &paths)?;
+    let (folder, details) = (paths.generation(newest), detail::folder(&config.state, newest));
+    let pseudonyms = pseudonyms(&config)?;
+    let look = |query: &Query| search::search(&RealDisk, &folder, query, pseudonyms.as_ref(), &|_| ());
+    let mut findings =
+        look(&Query { incident: Some(incident.to_owned()), limit: search::LIMIT_MAX, ..Query::default() })?;
+    if findings.hits.is_empty() {
+        return Err(Failure::Usage(format!("the trail holds no finding of `{incident}`")));
     }
+    let times: Vec<Time> =
+        findings.hits.iter().filter_map(|hit| Time::parse(hit.members["time"].as_str()?)).collect();
+    let (from, to) = (times.iter().min().copied(), times.iter().max().copied());
+    let mut people: std::collections::BTreeMap<String, usize> = std::collections::BTreeMap::new();
+    for (place, hit) in findings.hits.iter().enumerate() {
+        let who = hit.members["actor"].as_str().or(hit.members["actor_name"].as_str());
+        people.extend(who.map(|who| (who.to_owned(), place)));
+    }
+    if let Some(pseudonyms) = &pseudonyms {
+        search::name(&RealDisk, &details, pseudonyms, &mut findings.hits)?;
+    }
+    let mut out = String::new();
+    let mut rows = Vec::new();
+    for (person, place) in &people {
+        let query = Query {
+            actor: Some(person.clone()),
+            from: from.map(|from| from.plus_seconds(-AROUND)),
+            to: to.map(|to| to.plus_seconds(AROUND)),
+            limit: search::LIMIT_MAX,
+            ..Query::default()
+        };
+        let found = look(&query)?;
+        let reach = search::Reach::of(&found);
+        // The finding that names them, with names by now where pseudonyms stood.
+        let named = findings
+            .hits
+            .get(*place)
+            .map(|hit| [&hit.members["actor_name"], &hit.members["actor"]].map(text));
+        let name =
+            named.into_iter().flatten().find(|name| !name.is_empty()).unwrap_or_else(|| person.clone());
+        let cut = found.count > found.hits.len() as u64;
+        out.push_str(&reach_words(&masked(&name), &reach, cut));
+        let records: std::collections::BTreeMap<&String, usize> =
+            reach.records.iter().map(|(kind, ids)| (kind, ids.len())).collect();
+        rows.push(
+            json!({ "actor": person, "events": reach.events, "complete": !cut, "actions": reach.actions, "records": records,
+                          "rows": reach.rows, "addresses": reach.addresses.len() }),
+        );
+    }
+    if people.is_empty() {
+        out.push_str("nobody is named in its findings, so nobody's trace can be followed\n");
+    }
+    print(&if cli.json { format!("{}\n", json!({ "incident": incident, "reach": rows })) } else { out })?;
+    Ok(0)
+}
+
+fn reach_words(name: &str, reach: &search::Reach, cut: bool) -> String {
+    let mut out = format!("{name}: {} events", reach.events);
+    if let Some((first, last)) = &reach.times {
+        out.push_str(&format!(" from {first} to {last}"));
+    }
+    if cut {
+        out.push_str(", and older ones that are not summed up");
+    }
+    out.push('\n');
+    let actions: Vec<String> =
+        reach.actions.iter().map(|(action, count)| format!("{} {count}", masked(action))).collect();
+    out.push_str(&format!("  did        {}\n", actions.join(", ")));
+    for (kind, ids) in &reach.records {
+        let ids =
+            if ids.is_empty() { "no ids in the feed".to_owned() } else { format!("{} distinct", ids.len()) };
+        out.push_str(&format!("  touched    {}: {ids}\n", masked(kind)));
+    }
+    if reach.more > 0 {
+        out.push_str(&format!("             and {} more that were not told apart\n", reach.more));
+    }
+    out.push_str(&format!(
+        "  rows       {}, as far as the feed counts them\n  addresses  {}\n",
+        reach.rows,
+        reach.addresses.len()
+    ));
+    out
 }
 
 /// Whoever reads the trail leaves an entry where a daemon writes it; else it is said that there is none.
@@ -235,9 +310,12 @@ impl Explain {
             if entry.kind != "event" || entry.members().starts_with(b"\"part\":") {
                 return Ok(());
             }
-            let Ok(event) = serde_json::from_slice::<Event>(&entry.object()) else { return Ok(()) };
+            let object = entry.object();
+            let Ok(mut event) = serde_json::from_slice::<Event>(&object) else { return Ok(()) };
             events += 1;
-            let matches = engine.evaluate(&event);
+            // Where something was taken out of the event, its entry says what matched before.
+            let recalled = recall(&object, &mut event, std::slice::from_ref(rule));
+            let matches = recalled.unwrap_or_else(|| engine.evaluate(&event));
             matches.parts().for_each(|(_, part)| {
                 if let Some(count) = seen.get_mut(part) {
                     *count += 1;

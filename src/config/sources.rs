@@ -92,7 +92,7 @@ pub(super) struct RawSource {
     mysql: Option<Spanned<IgnoredAny>>,
     mapping: Option<Spanned<IgnoredAny>>,
     trusted_proxies: Option<Spanned<IgnoredAny>>,
-    expect_every: Option<Spanned<IgnoredAny>>,
+    expect_every: Option<Spanned<String>>,
     timezone: Option<Spanned<String>>,
     encoding: Option<Spanned<String>>,
     start_at: Option<Spanned<String>>,
@@ -123,6 +123,8 @@ pub struct Source {
     pub start_at: StartAt,
     /// Longest record, bytes.
     pub max_record: usize,
+    /// Seconds after which its silence is a finding.
+    pub expect_every: Option<u64>,
 }
 
 /// Where records come from.
@@ -257,8 +259,10 @@ impl Reader {
             {
                 self.say(line(&raw.name), "there is only one standard input", "one source may have `stdin:`");
             }
+            let expect_every = self.expect_every(&raw.expect_every);
             let name = raw.name.value;
-            sources.push(Source { name, input, format, zone, encoding, start_at, max_record });
+            let source = Source { name, input, format, zone, encoding, start_at, max_record, expect_every };
+            sources.push(source);
         }
         sources
     }
@@ -278,7 +282,6 @@ impl Reader {
         }
         self.unbuilt(&raw.mapping, "`mapping:`");
         self.unbuilt(&raw.trusted_proxies, "`trusted_proxies:`");
-        self.unbuilt(&raw.expect_every, "`expect_every:`");
         planned.iter().filter(|(value, _)| value.is_some()).count()
     }
 
@@ -317,20 +320,6 @@ impl Reader {
             );
         }
         zone
-    }
-
-    fn encoding(&mut self, name: &Option<Spanned<String>>) -> Encoding {
-        let Some(name) = name else { return Encoding::Utf8 };
-        match name.value.as_str() {
-            "utf-8" => Encoding::Utf8,
-            "utf-16le" => Encoding::Utf16Le,
-            "utf-16be" => Encoding::Utf16Be,
-            "iso-8859-1" => Encoding::Latin1,
-            _ => {
-                self.say(line(name), "unknown encoding", "utf-8, utf-16le, utf-16be or iso-8859-1");
-                Encoding::Utf8
-            }
-        }
     }
 
     /// The one kind of input that a source has.

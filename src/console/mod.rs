@@ -53,6 +53,8 @@ pub const SESSIONS_MAX: usize = 256;
 pub const SESSION_HOURS: u64 = 12;
 /// How long the writer is waited for.
 const WAIT: Duration = Duration::from_secs(15);
+/// Longest runbook that a page shows.
+const RUNBOOK_MAX: u64 = 64 << 10;
 /// Entries that a page lists.
 const LISTED: usize = 200;
 
@@ -81,7 +83,11 @@ pub struct Console {
 struct Shared {
     console: Console,
     sessions: Sessions,
+    searches: tokio::sync::Semaphore,
 }
+
+/// Searches at a time, by everybody together: each reads the whole trail.
+const SEARCHES: usize = 2;
 
 type App = Arc<Shared>;
 
@@ -90,7 +96,8 @@ impl Console {
     pub fn routes(self, invite: bool) -> (Router, Option<String>) {
         let sessions = Sessions::default();
         let invitation = if invite { sessions.invite() } else { None };
-        let shared = Arc::new(Shared { console: self, sessions });
+        let shared =
+            Arc::new(Shared { console: self, sessions, searches: tokio::sync::Semaphore::new(SEARCHES) });
         let inside = Router::new()
             .route("/", get(overview))
             .route("/incidents", get(incidents))
@@ -286,13 +293,19 @@ async fn incident(State(app): State<App>, axum::Extension(session): Who, Rest(id
         let outbox = ask(&app, Ask::Outbox, None).await?;
         let query = Query { incident: Some(id), limit: LISTED, ..Query::default() };
         let found = look(&app, query).await?;
-        Ok(pages::incident(&session, &said, &found, &outbox))
+        let path = said["incident"]["runbook"].as_str().map(PathBuf::from);
+        let text = path.and_then(|path| app.console.disk.read_small(&path, RUNBOOK_MAX).ok().flatten());
+        let text = text.map(|text| String::from_utf8_lossy(&text).into_owned());
+        Ok(pages::incident(&session, &said, &found, &outbox, text.as_deref()))
     };
     page(made.await, &session)
 }
 
 /// A search on a thread that may wait for the disk.
 async fn look(app: &App, query: Query) -> Result<Found, String> {
+    let Ok(_place) = app.searches.try_acquire() else {
+        return Err("others are searching: try again in a moment".into());
+    };
     let app = Arc::clone(app);
     let work = move || {
         let console = &app.console;
@@ -343,17 +356,8 @@ async fn searched(
             words: text("words").into_iter().collect(),
             limit: LISTED,
         };
-        let detail: Vec<String> = given
-            .iter()
-            .filter(|(_, text)| !text.is_empty())
-            .map(|(name, text)| format!("{name} {text}"))
-            .collect();
-        ask(
-            &app,
-            Ask::Access { what: "search".into(), detail: detail.join(", ") },
-            Some(session.name.clone()),
-        )
-        .await?;
+        let detail = query.said(app.console.details.as_ref().map(|(_, pseudonyms)| pseudonyms));
+        ask(&app, Ask::Access { what: "search".into(), detail }, Some(session.name.clone())).await?;
         let found = look(&app, query).await?;
         Ok(pages::search(&session, &given, Some(&found)))
     };

@@ -223,7 +223,13 @@ fn reason() -> Markup {
 }
 
 /// One with everything about it.
-pub(super) fn incident(session: &Session, said: &Value, found: &Found, outbox: &Value) -> Markup {
+pub(super) fn incident(
+    session: &Session,
+    said: &Value,
+    found: &Found,
+    outbox: &Value,
+    runbook: Option<&str>,
+) -> Markup {
     let it = &said["incident"];
     let id = text(&it["incident"]);
     let alerts: Vec<&Value> =
@@ -242,6 +248,9 @@ pub(super) fn incident(session: &Session, said: &Value, found: &Found, outbox: &
             }
         }
         @if session.role == Role::Responder { (acts(session, &id, it["state"].as_str().unwrap_or_default())) }
+        @if let Some(runbook) = runbook {
+            details { summary { "Runbook" } pre { @for line in runbook.split('\n') { (visible(line)) "\n" } } }
+        }
         h2 { "Timeline" }
         ol.timeline { @for step in list(&it["steps"]) {
             li { time { (when(&step["at"])) } " " strong { (text(&step["what"]).replace('_', " ")) }

@@ -52,6 +52,7 @@ pub fn answer(config: &Config, ask: Ask) -> Result<serde_json::Value, Failure> {
         spent: mpsc::channel().0,
         desks: config.desks.clone(),
         systems: systems(config),
+        expected: BTreeMap::new(),
         state,
         routes: config.routes.clone(),
         receivers: receivers.collect::<BTreeMap<_, _>>(),

@@ -52,7 +52,8 @@ impl Reload {
     /// Watches until the daemon stops, on a thread of its own.
     pub(super) fn watch(mut self) {
         let seen = |config: &Config| look(config.policies.as_ref()).unwrap_or_default();
-        let (mut known, mut before) = (seen(&self.config), String::new());
+        // The first look loads them once more: they may have changed while a long trail was read.
+        let (mut known, mut before) = (String::new(), String::new());
         let mut waited = Duration::ZERO;
         while !self.pulse.stop.load(Ordering::Relaxed) {
             std::thread::sleep(STEP);
@@ -83,9 +84,10 @@ impl Reload {
                 if digest == self.digest {
                     return self.writer.send(ToWriter::PoliciesSame).is_ok();
                 }
-                self.digest = digest;
                 let policies = (self.prepare)(policies);
-                self.stage.send(ToStage::Policies(Box::new(policies))).is_ok()
+                let taken = self.stage.send(ToStage::Policies(Box::new(policies))).is_ok();
+                self.digest = digest;
+                taken
             }
             Err(problems) => {
                 let named: Vec<String> = problems.iter().take(NAMED).map(ToString::to_string).collect();

@@ -7,7 +7,7 @@
 //! | 408, 425, 429, 5xx, silence, a broken line | later |
 //! | any other 4xx | refused: this alert will never be taken |
 //!
-//! No redirects, no proxy of the environment, 64 KiB of answer that nobody repeats, [`TIMEOUT`] in all. Plain
+//! No redirects, no proxy of the environment, nothing of an answer but its status, [`TIMEOUT`] in all. Plain
 //! `http:` only to loopback. Addresses that are secrets, keys and tokens come from files, read at every attempt.
 
 use super::Outcome;
@@ -240,6 +240,26 @@ pub async fn probe(hook: &Hook) -> Outcome {
             let port = request.url.port_or_known_default().unwrap_or(443);
             super::tls::reach(&host, port, request.url.scheme() == "https", hook.ca_file()).await
         }
+    }
+}
+
+/// Asks an address, with nothing to say.
+pub async fn ask(hook: &Webhook) -> Outcome {
+    let url = match (&hook.url, &hook.url_file) {
+        (Some(url), _) => Ok(url.clone()),
+        (None, Some(file)) => secret::read("address", file).map(|url| url.to_string()),
+        (None, None) => Err("no address".to_owned()),
+    };
+    let url = url.and_then(|url| address(url.trim()).map_err(|why| format!("the address {why}")));
+    let (url, client) = match (url, client(hook.ca_file.as_deref())) {
+        (Ok(url), Ok(client)) => (url, client),
+        (Err(why), _) | (_, Err(why)) => return Outcome::Misconfigured { why },
+    };
+    let host = url.host_str().unwrap_or_default().to_owned();
+    match timeout(TIMEOUT, client.get(url).send()).await {
+        Err(_) => Outcome::Retry { why: format!("{host}: no answer within {} s", TIMEOUT.as_secs()) },
+        Ok(Err(error)) => failed(&host, &error),
+        Ok(Ok(answer)) => judged(&host, answer.status().as_u16()),
     }
 }
 

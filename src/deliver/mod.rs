@@ -7,6 +7,7 @@
 //! Invariant: the text of an [`Outcome`] is ours. It names hosts, paths, recipients and reply codes of the
 //! configuration and the protocol, and never a secret, a server's prose or text from a log.
 
+pub mod alive;
 pub mod collector;
 pub mod directory;
 pub mod email;
@@ -19,6 +20,7 @@ pub mod smtp;
 mod tls;
 pub mod worker;
 
+pub use alive::Alive;
 pub use collector::Collector;
 pub use email::Email;
 pub use hook::Hook;

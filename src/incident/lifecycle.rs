@@ -224,6 +224,8 @@ pub fn base(incident: &Incident, now: Time) -> Change {
         time: incident.last,
         window_seconds: incident.window_seconds,
         source: incident.source.clone(),
+        actor: incident.actor.clone(),
+        actor_name: incident.actor_name.clone(),
         at: Some(now),
         ..Change::default()
     }

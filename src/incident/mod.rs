@@ -82,6 +82,12 @@ pub struct Change {
     /// The source it came from, where there is one.
     #[serde(default)]
     pub source: Option<String>,
+    /// Who did it, id.
+    #[serde(default)]
+    pub actor: Option<String>,
+    /// Who did it, name.
+    #[serde(default)]
+    pub actor_name: Option<String>,
     /// When it was done, by the daemon's clock.
     #[serde(default)]
     pub at: Option<Time>,
@@ -131,6 +137,8 @@ impl Change {
             time: finding.time,
             window_seconds: finding.window_seconds,
             source: finding.source.clone(),
+            actor: finding.actor.clone(),
+            actor_name: finding.actor_name.clone(),
             at: None,
             by: None,
             text: None,
@@ -160,6 +168,8 @@ impl Change {
             }
         }
         out.opt("source", &self.source);
+        out.opt("actor", &self.actor);
+        out.opt("actor_name", &self.actor_name);
         for (name, text) in
             [("by", &self.by), ("text", &self.text), ("assignee", &self.assignee), ("clock", &self.clock)]
         {
@@ -266,6 +276,8 @@ impl Incidents {
                 about: Vec::new(),
                 window_seconds: change.window_seconds,
                 source: change.source.clone(),
+                actor: change.actor.clone(),
+                actor_name: change.actor_name.clone(),
                 opened: change.at,
                 assignee: None,
                 acknowledged: None,
@@ -281,8 +293,14 @@ impl Incidents {
 
     /// What a change leaves besides state and severity.
     fn follow(incident: &mut Incident, change: &Change) {
-        if incident.steps.len() < STEPS_KEPT {
-            incident.steps.extend(change.step());
+        if let Some(step) = change.step() {
+            // What time did again and again is one step, so that it leaves room for what people do.
+            if change.by.is_none() && incident.steps.last().is_some_and(|last| last.what == step.what) {
+                incident.steps.pop();
+            }
+            if incident.steps.len() < STEPS_KEPT {
+                incident.steps.push(step);
+            }
         }
         match change.transition {
             Transition::Acknowledged => {

@@ -248,6 +248,12 @@ impl<'a> Object<'a> {
         self.out.extend_from_slice(json);
     }
 
+    /// A member that is written as JSON by somebody else, into the same buffer.
+    pub fn written(&mut self, name: &'static str, write: impl FnOnce(&mut Vec<u8>)) {
+        self.name(name);
+        write(self.out);
+    }
+
     /// Bytes in the buffer so far, with what stood there before this object.
     pub fn length(&self) -> usize {
         self.out.len()

@@ -9,6 +9,7 @@
 //! | `detections/` | Sigma rules and correlations, see [`detection`] |
 //! | `operations/` | deadlines of notifications, see [`clocks`] |
 //! | `frameworks/` | control texts for reports, kept as they are |
+//! | `runbooks/` | `<rule id>.md`: what to do, for people; not read here |
 //!
 //! Loading is all or nothing: either every file is good and every example behaves as its file says, or the
 //! caller gets the whole list of problems and keeps the policy in force. No files at all is a policy too:
@@ -65,6 +66,8 @@ pub struct Policies {
     pub frameworks: Vec<framework::Framework>,
     /// Ids of all rules, sorted: what the trail says was looked for.
     pub rule_ids: Vec<String>,
+    /// What to do about a rule's findings, for people: where the text stands, by rule id.
+    pub runbooks: BTreeMap<String, std::path::PathBuf>,
     /// Every file, by name.
     pub files: Vec<PolicyFile>,
     /// Digest over all names and digests.
@@ -189,6 +192,7 @@ impl Loaded {
             clocks: self.clocks,
             frameworks: self.frameworks,
             rule_ids: rule_ids.into_iter().collect(),
+            runbooks: BTreeMap::new(),
             digest: digest_of(&self.files),
             files: self.files,
         }

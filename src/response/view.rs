@@ -20,8 +20,17 @@ impl Writer {
         });
         let count = chosen.len();
         let listed: Vec<Value> =
-            chosen.into_iter().take(LISTED_MAX).map(|incident| self.incident_json(incident, now)).collect();
+            chosen.into_iter().take(LISTED_MAX).map(|incident| self.listed(incident, now)).collect();
         json!({ "incidents": listed, "count": count })
+    }
+
+    /// One of many: without its timeline, which may be long.
+    fn listed(&self, incident: &Incident, now: Time) -> Value {
+        let mut row = self.incident_json(incident, now);
+        if let Some(members) = row.as_object_mut() {
+            members.remove("steps");
+        }
+        row
     }
 
     /// One incident.
@@ -53,7 +62,7 @@ impl Writer {
             "rule": incident.rule, "title": shown(&incident.title), "first": incident.first, "last": incident.last,
             "opened": incident.opened, "findings": incident.findings, "entries": incident.about,
             "source": incident.source, "assignee": incident.assignee, "acknowledged": acknowledged,
-            "clocks": clocks, "steps": steps,
+            "clocks": clocks, "steps": steps, "runbook": self.policies.runbooks.get(&incident.rule),
         })
     }
 
@@ -75,7 +84,12 @@ impl Writer {
         let mut silences: Vec<&Silence> = self.state.silences.values().collect();
         silences.sort_by_key(|silence| (now >= silence.until, std::cmp::Reverse(silence.until)));
         let row = |silence: &Silence| {
-            let mut row = serde_json::to_value(silence).unwrap_or_default();
+            let mut shown = silence.clone();
+            if let (Some(privacy), Some(actor)) = (&self.privacy, &mut shown.actor) {
+                privacy.show(actor);
+                *actor = actor.lines().next().unwrap_or_default().to_owned();
+            }
+            let mut row = serde_json::to_value(shown).unwrap_or_default();
             row["in_force"] = Value::Bool(now < silence.until);
             row
         };

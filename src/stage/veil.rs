@@ -270,7 +270,7 @@ fn wanted(rule: &DetectionRule) -> Vec<Wanted> {
     let adds_up = |correlation: &Correlation| {
         matches!(
             correlation.kind,
-            Kind::ValueSum | Kind::ValueAvg | Kind::ValuePercentile | Kind::ValueMedian
+            Kind::ValueSum | Kind::ValueAvg | Kind::ValuePercentile | Kind::ValueMedian | Kind::Baseline
         )
     };
     let mut wanted: Vec<Wanted> = Vec::new();

@@ -50,6 +50,9 @@ impl Spent {
     }
 }
 
+/// Seconds for which a silence that is over is listed.
+const SILENCE_KEPT: i64 = 90 * 86_400;
+
 impl State {
     /// An alert is owed to its receivers, and held back for others until their digest.
     pub fn owe(&mut self, alert: Alert, held: &[String], at: Option<Time>) {
@@ -86,6 +89,9 @@ impl State {
             (true, Some(known)) => known.until = known.until.min(silence.until),
             (true, None) => {}
             (false, _) => {
+                // What is long over is the trail's to remember.
+                let over = silence.from.plus_seconds(-SILENCE_KEPT);
+                self.silences.retain(|_, known| known.until > over);
                 self.silences.insert(silence.id.clone(), silence);
             }
         }
@@ -127,7 +133,12 @@ impl State {
                     let known = self.dead.entry(alert.to_owned()).or_insert(dead);
                     known.owed.insert(receiver.to_owned(), true);
                     while self.dead.len() > DEAD_MAX {
-                        self.dead.pop_first();
+                        let number =
+                            |id: &String| id.rsplit('-').next().and_then(|it| it.parse::<u64>().ok());
+                        let Some(oldest) = self.dead.keys().min_by_key(|id| number(id)).cloned() else {
+                            break;
+                        };
+                        self.dead.remove(&oldest);
                     }
                 }
             }

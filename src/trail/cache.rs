@@ -119,7 +119,7 @@ pub(super) fn read(disk: &dyn Disk, paths: &Paths, origin: &str) -> Option<Cache
 impl Trail {
     /// Writes the cache of projections and commits its digest. The trail adds what it needs itself to resume
     /// from here. The tile files are synced before: below the cache's size they are not hashed again.
-    pub fn write_cache(&mut self, body: &[u8], now: Time) -> Result<(), TrailError> {
+    pub fn write_cache(&mut self, body: Vec<u8>, now: Time) -> Result<(), TrailError> {
         self.stop_if_poisoned()?;
         let written = self.replace_cache(body);
         let Some((size, length, digest)) = self.guard(written)? else { return Ok(()) };
@@ -134,15 +134,16 @@ impl Trail {
     }
 
     /// Size, length and digest of the new file; `None` where there is no space for it.
-    fn replace_cache(&mut self, body: &[u8]) -> Result<Option<(u64, usize, Hash)>, TrailError> {
+    fn replace_cache(&mut self, mut bytes: Vec<u8>) -> Result<Option<(u64, usize, Hash)>, TrailError> {
         if let Some(tiles) = &mut self.tiles {
             tiles.sync(&*self.disk)?;
         }
         let path = self.paths.cache();
-        let mut bytes = serde_json::to_vec(&Header::of(self))
+        let mut header = serde_json::to_vec(&Header::of(self))
             .map_err(|error| TrailError::setup(format!("the cache cannot be written: {error}")))?;
-        bytes.push(b'\n');
-        bytes.extend_from_slice(body);
+        header.push(b'\n');
+        // Into the body's own buffer: a large body must not stand in memory twice.
+        bytes.splice(0..0, header);
         let digest = Hash(Sha256::digest(&bytes).into());
         match disk::replace_unsynced(&*self.disk, &path, &bytes, 0o640) {
             // The cache saves time only: without space for it the next start reads more.

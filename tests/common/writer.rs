@@ -89,6 +89,7 @@ pub fn start(home: &Home, hands: &Hands) -> Running {
         receivers,
         desks: config.desks.clone(),
         systems: config.sources.iter().map(|s| (s.name.clone(), s.format.system())).collect(),
+        expected: config.sources.iter().filter_map(|s| Some((s.name.clone(), s.expect_every?))).collect(),
         metrics: Arc::clone(&metrics),
         spent: mpsc::channel().0,
         pulse: Arc::new(Pulse::default()),

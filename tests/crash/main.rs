@@ -439,7 +439,7 @@ impl Run {
             }
             Op::Cache => {
                 let now = self.now();
-                trail.write_cache(b"{}", now)?;
+                trail.write_cache(b"{}".to_vec(), now)?;
             }
             Op::Grants => {
                 let now = self.now();
@@ -586,7 +586,7 @@ fn script(run: &mut Run, opened: &mut Opened) -> Result<(), TrailError> {
     let now = run.now();
     opened.trail.make_room(now)?;
     commit(run, opened, 1)?;
-    opened.trail.write_cache(b"{}", now)?;
+    opened.trail.write_cache(b"{}".to_vec(), now)?;
     commit(run, opened, 4)?;
     sign(run, opened)?;
     pack::pack(&run.sim, opened.trail.folder(), &opened.trail.housekeeping())?;

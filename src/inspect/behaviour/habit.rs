@@ -48,7 +48,7 @@ pub(super) enum What {
     /// Time of the newest event.
     Newest(Option<i64>),
     /// Days with activity, in order, and the newest day of each slot.
-    Hours(VecDeque<i64>, Vec<i64>),
+    Hours(VecDeque<i64>, Vec<i32>),
 }
 
 /// A place on earth at a time.
@@ -81,7 +81,7 @@ impl Past {
             Kind::Baseline => What::Sums(VecDeque::new()),
             Kind::Travel => What::Place(None),
             Kind::Dormant => What::Newest(None),
-            Kind::UnusualHour => What::Hours(VecDeque::new(), vec![i64::MIN; SLOTS]),
+            Kind::UnusualHour => What::Hours(VecDeque::new(), vec![i32::MIN; SLOTS]),
             _ => What::Seen(BTreeMap::new()),
         };
         Past { since: time, what }
@@ -144,7 +144,7 @@ impl Past {
             What::Place(place) => place.as_ref().map_or(0, |place| block(place.name.len())),
             What::Newest(_) => 0,
             What::Hours(days, slots) => {
-                block(days.len().next_power_of_two().max(8) * 8) + block(slots.len() * 8)
+                block(days.len().next_power_of_two().max(8) * 8) + block(slots.len() * 4)
             }
         }
     }
@@ -213,7 +213,7 @@ fn too_fast(before: &Place, now: &Place, correlation: &Correlation) -> Option<Un
     Some(Unusual { sum: kilometres.round(), words })
 }
 
-fn hour(days: &mut VecDeque<i64>, slots: &mut [i64], time: i64, oldest: i64, known: bool) -> Option<Unusual> {
+fn hour(days: &mut VecDeque<i64>, slots: &mut [i32], time: i64, oldest: i64, known: bool) -> Option<Unusual> {
     let (day, hour) = (time.div_euclid(DAY), time.rem_euclid(DAY) / 3600);
     // 1970-01-01 was a Thursday; Saturday and Sunday are the days 2 and 3 after it.
     let weekend = matches!(day.rem_euclid(7), 2 | 3);
@@ -221,10 +221,10 @@ fn hour(days: &mut VecDeque<i64>, slots: &mut [i64], time: i64, oldest: i64, kno
     let near = (hour - NEAR..=hour + NEAR).map(|near| first + near.rem_euclid(24));
     let active = near
         .filter_map(|slot| slots.get(usize::try_from(slot).ok()?))
-        .any(|newest| *newest >= oldest.div_euclid(DAY));
+        .any(|newest| i64::from(*newest) >= oldest.div_euclid(DAY));
     let habit = days.iter().filter(|other| **other < day).count() >= ACTIVE_DAYS;
     if let Some(slot) = usize::try_from(first + hour).ok().and_then(|slot| slots.get_mut(slot)) {
-        *slot = (*slot).max(day);
+        *slot = (*slot).max(i32::try_from(day).unwrap_or(i32::MAX));
     }
     let at = days.partition_point(|other| *other < day);
     if days.get(at) != Some(&day) {

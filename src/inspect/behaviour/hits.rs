@@ -17,8 +17,8 @@ pub(super) const LATENESS: i64 = 3600;
 /// Hits of one group, by time.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Hits {
-    /// Counts and sums: one entry per [`width`] seconds.
-    Tally(VecDeque<(i64, f64)>),
+    /// Counts and sums: one entry per [`width`] seconds, and what all of them sum up to.
+    Tally(VecDeque<(i64, f64)>, f64),
     /// Distinct values with the newest time of each.
     Distinct(BTreeMap<String, i64>),
     /// Hits of each part, with what a chained correlation summed up to.
@@ -47,7 +47,7 @@ fn width(timespan: i64) -> i64 {
 impl Hits {
     pub(super) fn new(correlation: &Correlation, time: i64) -> Hits {
         match correlation.kind {
-            Kind::EventCount | Kind::ValueSum => Hits::Tally(VecDeque::new()),
+            Kind::EventCount | Kind::ValueSum => Hits::Tally(VecDeque::new(), 0.0),
             Kind::ValueCount => Hits::Distinct(BTreeMap::new()),
             Kind::Temporal | Kind::TemporalOrdered => {
                 Hits::Parts(vec![VecDeque::new(); correlation.parts.len()])
@@ -62,8 +62,9 @@ impl Hits {
     /// Adds a hit of the part at `place`. Returns how many hits had to go because of [`KEPT`].
     pub(super) fn insert(&mut self, timespan: i64, place: usize, time: i64, value: Value) -> u64 {
         match (self, value) {
-            (Hits::Tally(entries), Value::Number(number)) => {
+            (Hits::Tally(entries, total), Value::Number(number)) => {
                 tally(entries, width(timespan), time, number);
+                *total += number;
                 0
             }
             (Hits::Numbers(entries), Value::Number(number)) => {
@@ -97,8 +98,23 @@ impl Hits {
     /// Forgets hits before `time`.
     pub(super) fn prune(&mut self, time: i64) {
         match self {
-            Hits::Tally(entries) | Hits::Numbers(entries) => drop_before(entries, time),
-            Hits::Parts(parts) => parts.iter_mut().for_each(|entries| drop_before(entries, time)),
+            Hits::Tally(entries, total) => {
+                let gone = drop_before(entries, time);
+                // Whole numbers are taken away exactly; others are summed anew, as a restart does.
+                if gone != 0.0 {
+                    let whole = gone.fract() == 0.0 && total.fract() == 0.0;
+                    *total =
+                        if whole { *total - gone } else { entries.iter().map(|(_, number)| number).sum() };
+                }
+            }
+            Hits::Numbers(entries) => {
+                drop_before(entries, time);
+            }
+            Hits::Parts(parts) => {
+                for entries in parts {
+                    drop_before(entries, time);
+                }
+            }
             Hits::Distinct(values) => {
                 if values.values().any(|newest| *newest < time) {
                     values.retain(|_, newest| *newest >= time);
@@ -115,7 +131,7 @@ impl Hits {
             entries.get(after.checked_sub(1)?).map(|(time, _)| *time)
         }
         match self {
-            Hits::Tally(entries) | Hits::Numbers(entries) => last(entries, limit),
+            Hits::Tally(entries, _) | Hits::Numbers(entries) => last(entries, limit),
             Hits::Parts(parts) => parts.iter().filter_map(|entries| last(entries, limit)).max(),
             Hits::Distinct(values) => values.values().copied().filter(|time| *time <= limit).max(),
             Hits::Past(_) => None,
@@ -126,7 +142,13 @@ impl Hits {
     pub(super) fn holds(&self, correlation: &Correlation, end: i64) -> Option<f64> {
         let start = end.saturating_sub(correlation.timespan);
         let sum = match self {
-            Hits::Tally(entries) => within(entries, start, end).map(|(_, number)| number).sum(),
+            // Where all of them are too few, no window has enough: most groups are settled without a look inside.
+            Hits::Tally(_, total)
+                if correlation.kind == Kind::EventCount && correlation.test.is_above(*total) =>
+            {
+                return None;
+            }
+            Hits::Tally(entries, _) => within(entries, start, end).map(|(_, number)| number).sum(),
             Hits::Distinct(values) => {
                 values.values().filter(|time| (start..=end).contains(*time)).count() as f64
             }
@@ -152,7 +174,7 @@ impl Hits {
     /// allocated: after a restart the same groups must count the same, for what is forgotten follows from it.
     pub(super) fn bytes(&self) -> usize {
         match self {
-            Hits::Tally(entries) | Hits::Numbers(entries) => queue(entries),
+            Hits::Tally(entries, _) | Hits::Numbers(entries) => queue(entries),
             Hits::Parts(parts) => block(parts.len() * 32) + parts.iter().map(queue).sum::<usize>(),
             Hits::Distinct(values) => {
                 let nodes = (values.len().div_ceil(7)) * block(NODE + 11 * 32);
@@ -197,13 +219,16 @@ fn drop_oldest(entries: &mut VecDeque<(i64, f64)>) -> u64 {
     dropped
 }
 
-fn drop_before(entries: &mut VecDeque<(i64, f64)>, time: i64) {
-    while entries.front().is_some_and(|(oldest, _)| *oldest < time) {
-        entries.pop_front();
+/// Forgets what is older, and says what that summed up to.
+fn drop_before(entries: &mut VecDeque<(i64, f64)>, time: i64) -> f64 {
+    let mut gone = 0.0;
+    while let Some((_, number)) = entries.pop_front_if(|(oldest, _)| *oldest < time) {
+        gone += number;
     }
     if entries.len() < entries.capacity() / 4 {
         entries.shrink_to(entries.len() * 2);
     }
+    gone
 }
 
 fn within(entries: &VecDeque<(i64, f64)>, start: i64, end: i64) -> impl Iterator<Item = (i64, f64)> + '_ {

@@ -59,11 +59,9 @@ impl Engine {
         Ok(Engine { stateless, windows: Windows::new(rules.into(), limits) })
     }
 
-    /// An engine for other rules, that remembers what this one does for the rules that stay as they are.
-    pub fn succeeded_by(self, rules: &[DetectionRule]) -> Result<Engine, String> {
-        let mut next = Engine::new(rules)?;
-        next.windows.inherit(self.windows);
-        Ok(next)
+    /// Takes over what another engine remembers, for the rules that are the same.
+    pub fn inherit(&mut self, old: &mut Engine) {
+        self.windows.inherit(&mut old.windows);
     }
 
     /// The half for worker threads.
@@ -118,7 +116,14 @@ impl Engine {
 
     /// The windows as JSON: the same state gives the same bytes.
     pub fn export_state(&self) -> Vec<u8> {
-        state::export(&self.windows)
+        let mut out = Vec::new();
+        self.export_into(&mut out);
+        out
+    }
+
+    /// The same, at the end of a buffer.
+    pub fn export_into(&self, out: &mut Vec<u8>) {
+        state::export(&self.windows, out);
     }
 
     /// Takes the windows that [`Engine::export_state`] gave. What belongs to rules that are no longer there

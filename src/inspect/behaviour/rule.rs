@@ -260,6 +260,16 @@ impl Test {
         })
     }
 
+    /// Whether it asks for more than this sum, and less would not do either.
+    pub fn is_above(&self, sum: f64) -> bool {
+        let Test::Compare(comparisons) = self else { return false };
+        comparisons.iter().any(|(operator, number)| match operator {
+            Operator::Gte | Operator::Eq => sum < *number,
+            Operator::Gt => sum <= *number,
+            Operator::Lt | Operator::Lte | Operator::Neq => false,
+        })
+    }
+
     /// The comparison in words: `at least 10`.
     pub fn words(&self) -> String {
         let Test::Compare(comparisons) = self else { return String::new() };

@@ -112,11 +112,11 @@ impl<'de> Deserialize<'de> for Number {
 }
 
 /// The state as JSON.
-pub(super) fn export(windows: &Windows) -> Vec<u8> {
+pub(super) fn export(windows: &Windows, out: &mut Vec<u8>) {
     let rules = Rules(windows);
     let snapshot = Snapshot { version: VERSION, late: windows.late, evicted: windows.evicted.clone(), rules };
     // Maps with string keys and plain values always become JSON.
-    serde_json::to_vec(&snapshot).unwrap_or_default()
+    let _ = serde_json::to_writer(out, &snapshot);
 }
 
 /// Replaces the state. On an error nothing changes.
@@ -149,7 +149,7 @@ fn save(key: &[String], group: &Group) -> SavedGroup {
     };
     let mut since = None;
     let (values, hits) = match &group.hits {
-        Hits::Tally(entries) | Hits::Numbers(entries) => (Vec::new(), vec![numbers(entries)]),
+        Hits::Tally(entries, _) | Hits::Numbers(entries) => (Vec::new(), vec![numbers(entries)]),
         Hits::Parts(parts) => (Vec::new(), parts.iter().map(numbers).collect()),
         Hits::Distinct(values) => (texts(values), Vec::new()),
         Hits::Past(past) => {
@@ -167,7 +167,10 @@ fn save(key: &[String], group: &Group) -> SavedGroup {
                 }
                 What::Newest(newest) => (Vec::new(), vec![plain(&mut newest.iter().copied())]),
                 What::Hours(days, slots) => {
-                    let lists = vec![plain(&mut days.iter().copied()), plain(&mut slots.iter().copied())];
+                    let lists = vec![
+                        plain(&mut days.iter().copied()),
+                        plain(&mut slots.iter().map(|day| i64::from(*day))),
+                    ];
                     (Vec::new(), lists)
                 }
             }
@@ -192,7 +195,10 @@ fn past(correlation: &Correlation, group: &SavedGroup) -> Past {
         What::Newest(newest) => *newest = list(0).first().map(|(time, _)| *time),
         What::Hours(days, slots) => {
             days.extend(list(0).iter().map(|(day, _)| *day));
-            slots.iter_mut().zip(list(1)).for_each(|(slot, (day, _))| *slot = *day);
+            slots
+                .iter_mut()
+                .zip(list(1))
+                .for_each(|(slot, (day, _))| *slot = i32::try_from(*day).unwrap_or(i32::MIN));
         }
     }
     past
@@ -218,7 +224,11 @@ fn load(correlation: &Correlation, saved: Saved) -> State {
             list.into()
         });
         let hits = match Hits::new(correlation, group.newest) {
-            Hits::Tally(_) => Hits::Tally(lists.next().unwrap_or_default()),
+            Hits::Tally(..) => {
+                let entries: std::collections::VecDeque<(i64, f64)> = lists.next().unwrap_or_default();
+                let total = entries.iter().map(|(_, number)| number).sum();
+                Hits::Tally(entries, total)
+            }
             Hits::Numbers(_) => Hits::Numbers(lists.next().unwrap_or_default()),
             Hits::Distinct(_) => Hits::Distinct(group.values.into_iter().collect()),
             Hits::Parts(parts) => {

@@ -118,10 +118,11 @@ impl Windows {
     }
 
     /// Takes over what another set of rules remembered, for the rules that are the same.
-    pub(super) fn inherit(&mut self, old: Windows) {
-        let (late, evicted) = (old.late, old.evicted);
+    pub(super) fn inherit(&mut self, old: &mut Windows) {
+        let (late, evicted) = (old.late, std::mem::take(&mut old.evicted));
+        let states = std::mem::take(&mut old.states);
         let mut known: BTreeMap<(&str, &str), Vec<State>> =
-            old.rules.iter().map(|rule| (rule.id.as_str(), rule.policy.as_str())).zip(old.states).collect();
+            old.rules.iter().map(|rule| (rule.id.as_str(), rule.policy.as_str())).zip(states).collect();
         for (rule, states) in self.rules.iter().zip(&mut self.states) {
             if let Some(kept) = known.remove(&(rule.id.as_str(), rule.policy.as_str())) {
                 *states = kept;
