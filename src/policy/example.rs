@@ -36,16 +36,23 @@ impl Example {
     /// The events. The error says what is wrong with which entry, without values.
     pub fn events(&self) -> Result<Vec<Event>, String> {
         let mut events = Vec::new();
-        for (place, entry) in self.0.iter().enumerate() {
-            append(entry, &mut events).map_err(|error| format!("event {}: {error}", place + 1))?;
-        }
+        self.each(&mut |event| events.push(event))?;
         Ok(events)
+    }
+
+    /// The same, one at a time: thousands of them need not stand in memory together.
+    pub fn each(&self, take: &mut dyn FnMut(Event)) -> Result<(), String> {
+        let mut left = EVENTS_MAX;
+        for (place, entry) in self.0.iter().enumerate() {
+            each(entry, &mut left, take).map_err(|error| format!("event {}: {error}", place + 1))?;
+        }
+        Ok(())
     }
 }
 
-fn append(entry: &Map<String, Value>, events: &mut Vec<Event>) -> Result<(), String> {
+fn each(entry: &Map<String, Value>, left: &mut usize, take: &mut dyn FnMut(Event)) -> Result<(), String> {
     let Some(repeat) = entry.get("repeat") else {
-        events.push(event(entry)?);
+        take(event(entry)?);
         return Ok(());
     };
     if entry.len() > 1 {
@@ -57,27 +64,28 @@ fn append(entry: &Map<String, Value>, events: &mut Vec<Event>) -> Result<(), Str
         None => 0,
         Some(text) => duration::parse(text).ok_or(format!("`every` is {}", duration::FORM))?,
     };
-    if repeat.times.saturating_add(events.len()) > EVENTS_MAX {
-        return Err(format!("more than {EVENTS_MAX} events"));
-    }
+    *left = left.checked_sub(repeat.times).ok_or_else(|| format!("more than {EVENTS_MAX} events"))?;
     let first = event(&repeat.event)?;
     for number in 0..repeat.times {
         let seconds = i64::try_from(every.saturating_mul(number as u64)).unwrap_or(i64::MAX);
         let mut next = match &repeat.vary {
             None => first.clone(),
-            Some(path) => {
-                let mut fields = repeat.event.clone();
-                let value = fields.get_mut(path).filter(|value| value.is_string());
-                let value = value.ok_or_else(|| format!("`vary: {path}` names no text of the event"))?;
-                *value = Value::String(format!("{}{number}", value.as_str().unwrap_or_default()));
-                event(&fields)?
-            }
+            Some(path) => varied(&repeat.event, path, number)?,
         };
         next.time = first.time.map(|time| time.plus_seconds(seconds));
         next.observed = first.observed.plus_seconds(seconds);
-        events.push(next);
+        take(next);
     }
     Ok(())
+}
+
+/// The event whose text at `path` has the number of the repetition.
+fn varied(fields: &Map<String, Value>, path: &str, number: usize) -> Result<Event, String> {
+    let mut fields = fields.clone();
+    let value = fields.get_mut(path).filter(|value| value.is_string());
+    let value = value.ok_or_else(|| format!("`vary: {path}` names no text of the event"))?;
+    *value = Value::String(format!("{}{number}", value.as_str().unwrap_or_default()));
+    event(&fields)
 }
 
 /// One event from its flat map.
