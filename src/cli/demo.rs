@@ -72,6 +72,13 @@ const FEEDS: &[Feed] = &[
 
 const CONFIG: &str = include_str!("../../examples/demo/crmwarden.yaml");
 
+/// What the workspace's configuration has besides: its token is made here, so it stands in no example.
+const CONSOLE: &str = "listen: 127.0.0.1:7464              # the console
+auth:
+  people:
+    - { name: demo, role: responder, token_file: console.token }
+";
+
 /// Time between two records of one feed.
 const PACE: Duration = Duration::from_millis(250);
 
@@ -133,6 +140,7 @@ fn prepare(dir: &Path) -> Result<(), Failure> {
         if !path.exists() {
             let text = match *name {
                 "policies/dlp/card-and-ssn.yaml" => demo_dlp(text),
+                "crmwarden.yaml" => format!("{text}{CONSOLE}"),
                 _ => (*text).to_owned(),
             };
             write_new(&RealDisk, &path, text.as_bytes(), 0o640).map_err(|error| fault(&path, error))?;

@@ -30,9 +30,13 @@ impl FileSource {
         if read.iter().any(|one| one.head.len > 0 && one.head.is_head_of(&self.shared.matching, &head)) {
             return true;
         }
-        // What was not read so far is still there to compare. The shortest names come first; a folder
-        // full of rotated files is not searched through for every one of them.
-        unread.iter().filter(|one| one.end > 0).take(COMPARED).any(|one| {
+        // What was not read so far is still there to compare, and so is what was written since a truncation that is
+        // seen in this same look. The shortest names come first; a folder full of rotated files is not searched
+        // through for every one of them.
+        let size = |one: &Stream| std::fs::metadata(&one.path).map_or(0, |metadata| metadata.len());
+        let truncated = read.iter().filter(|one| (1..one.offset).contains(&size(one)));
+        let unread = unread.iter().filter(|one| one.end > 0);
+        truncated.chain(unread).take(COMPARED).any(|one| {
             let other = open_regular(&one.path).and_then(|(file, _)| read_at(&file, 0, WINDOW));
             other.is_ok_and(|other| {
                 let common = head.iter().zip(&other).take_while(|(one, two)| one == two).count();
