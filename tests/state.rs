@@ -71,8 +71,11 @@ fn apply(state: &mut State, lines: &[String]) {
 }
 
 fn policies() -> Policies {
-    let files: Vec<(String, String)> =
-        POLICIES.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+    let files: Vec<(String, String)> = POLICIES
+        .iter()
+        .filter(|(name, _)| name.ends_with(".yaml"))
+        .map(|(n, t)| ((*n).into(), (*t).into()))
+        .collect();
     Policies::load(&files, &[]).map_err(|problems| problems[0].to_string()).unwrap()
 }
 
