@@ -283,13 +283,13 @@ impl Reader {
         let hook = hook::Webhook { url, url_file, secret_file: None, token_file: None, ca_file };
         let seconds = match &every {
             None => 300,
-            Some(text) => match crate::policy::duration::parse(&text.value) {
+            Some(text) => match crate::model::duration::parse(&text.value) {
                 Some(seconds @ 10..=86_400) => seconds,
                 _ => {
                     self.say(
                         line(text),
                         "`every:` is not a duration of 10s to 24h",
-                        crate::policy::duration::FORM,
+                        crate::model::duration::FORM,
                     );
                     return None;
                 }
@@ -341,11 +341,10 @@ impl Reader {
 
     fn expect_every(&mut self, text: &Option<Spanned<String>>) -> Option<u64> {
         let text = text.as_ref()?;
-        let seconds =
-            crate::policy::duration::parse(&text.value).filter(|it| (60..=90 * 86_400).contains(it));
+        let seconds = crate::model::duration::parse(&text.value).filter(|it| (60..=90 * 86_400).contains(it));
         if seconds.is_none() {
             let what = "`expect_every:` is not a duration of a minute to 90 days";
-            self.say(line(text), what, crate::policy::duration::FORM);
+            self.say(line(text), what, crate::model::duration::FORM);
         }
         seconds
     }
@@ -353,13 +352,13 @@ impl Reader {
     fn heartbeat(&mut self, text: &Option<Spanned<String>>) -> u64 {
         const DEFAULT: u64 = 300;
         let Some(text) = text else { return DEFAULT };
-        match crate::policy::duration::parse(&text.value) {
+        match crate::model::duration::parse(&text.value) {
             Some(seconds @ 1..=86_400) => seconds,
             _ => {
                 self.say(
                     line(text),
                     "`heartbeat:` is not a duration of 1s to 24h",
-                    crate::policy::duration::FORM,
+                    crate::model::duration::FORM,
                 );
                 DEFAULT
             }

@@ -10,6 +10,7 @@ use crate::deliver::{Job, Report};
 use crate::incident::{Change, Decision, Transition};
 use crate::inspect::dlp;
 use crate::inspect::privilege::SnapshotResult;
+use crate::model::finding::FindingKind;
 use crate::model::grant::GrantsLine;
 use crate::model::incident::{Alert, IncidentState};
 use crate::model::json::Object;
@@ -190,6 +191,46 @@ impl Writer {
             receivers: receivers.clone(),
         });
         self.owe(&Owing { finding: &finding, incident, reason, receivers, recorded: true });
+    }
+
+    /// A loss, or what may be one, is evidence and a finding; other decisions are for the log.
+    pub fn notice(&mut self, source: &Arc<str>, notice: &crate::source::Notice) {
+        let masked = |text: String| dlp::mask(&text).unwrap_or(text);
+        let (text, file) = (masked(notice.to_string()), masked(notice.file.to_string()));
+        self.group.unshown.push(Shown::Notice { text: text.clone(), gap: notice.gap() });
+        if !notice.gap() {
+            return;
+        }
+        let index = self.next_index();
+        self.group.bodies.push("gap", |out| {
+            let mut out = Object::members(out, dlp::mask);
+            out.word("source", source);
+            out.word("what", notice.what());
+            out.str("file", &notice.file);
+            out.str("text", &text);
+            if let Some((from, to)) = notice.range() {
+                out.uint("from", from);
+                if let Some(to) = to {
+                    out.uint("to", to);
+                }
+            }
+        });
+        self.find(Finding {
+            rule: "gap.lost_bytes".into(),
+            r#type: FindingKind::Gap,
+            severity: Severity::High,
+            title: format!("Records of {source} may be lost"),
+            detail: Some(text),
+            time: self.clock.now(),
+            source: Some(source.to_string()),
+            controls: vec!["pci-dss/10.7.2".into(), "pci-dss/10.3.4".into()],
+            key: format!("gap.lost_bytes|{source}|{file}"),
+            window_seconds: 3600,
+            next: "Find out who truncated or removed the file, and read the missing range from its copy."
+                .into(),
+            about: vec![index],
+            ..Finding::default()
+        });
     }
 
     /// A line of a grants feed; the end of a snapshot becomes entries.

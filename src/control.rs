@@ -16,7 +16,7 @@
 
 use crate::incident::lifecycle;
 use crate::inspect::dlp;
-use crate::model::json::Object;
+use crate::model::json::{Object, masked};
 use crate::operator::{Act, Done, operate};
 use crate::pipeline::{ToWriter, Writer};
 use crate::response::Quiet;
@@ -264,7 +264,7 @@ fn respond(writer: &mut Writer, request: &Request) -> Result<Reply, TrailError> 
     };
     value["ok"] = Value::Bool(true);
     // What people typed is masked in what people read as well.
-    Ok(crate::pipeline::masked_json(&value).get().as_bytes().to_vec())
+    Ok(masked(&value, dlp::mask).get().as_bytes().to_vec())
 }
 
 /// An act on the writer's trail. What was erased is forgotten here, too.

@@ -149,6 +149,7 @@ pub fn load_policies(config: &Config) -> Result<Policies, Vec<Problem>> {
 pub fn run(mut run: Run) -> Result<Done, Failure> {
     quiet_panics();
     feeds::raise_descriptors();
+    let seen = reload::seen(&run.config);
     let mut policies = load_policies(&run.config)?;
     let paths = Paths { state: run.config.state.clone(), keys: run.config.keys.clone() };
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
@@ -264,6 +265,7 @@ pub fn run(mut run: Run) -> Result<Done, Failure> {
     if run.mode == Mode::Follow {
         let reload = Reload {
             digest: writer.policies.digest.hex(),
+            seen,
             config: Arc::new(run.config),
             stage: to_stage,
             writer: to_writer.clone(),

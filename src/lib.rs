@@ -65,6 +65,7 @@
 //! | | [`incident`] | grouping and lifecycle |
 //! | | [`alert`] | routing, text and HTML of alerts |
 //! | | [`clock`] | the time as a value, and steps of the wall clock; how long to wait before trying again |
+//! | | [`dial`] | lines to others: whom TLS trusts, what an HTTP client never does |
 //! | | [`serve`] | listeners: who may ask, how many, how long |
 //! | 1 words | [`model`] | events, findings, grants, times, digests, the one JSON writer |
 //! | | [`yaml`] | strict YAML with positions and cures |
@@ -118,6 +119,7 @@ pub mod console;
 pub mod control;
 pub mod daemon;
 pub mod deliver;
+pub mod dial;
 pub mod error;
 pub mod format;
 pub mod incident;

@@ -14,35 +14,35 @@
 //! The file is long because the flow is to be read in one place; what follows from evidence stands in
 //! [`crate::consequence`].
 
+mod group;
+
+pub use group::{Evictions, Group};
+
 use crate::anchor::{self, Anchoring};
-use crate::clock::{self, Clock, Steps};
+use crate::clock::{self, Clock};
 use crate::consequence::{EVICTIONS_EVERY, Shown};
 use crate::control::{self, Reply, Request};
 use crate::deliver::{Desk, Job, Report};
-use crate::inspect::privilege::{Coverage, Snapshots};
 use crate::metrics::Metrics;
-use crate::model::finding::FindingKind;
-use crate::model::incident::AlertState;
-use crate::model::json::{Mask, Object, write_string};
-use crate::model::{Event, Finding, Severity, Time};
+use crate::model::json::{Mask, Object, masked};
+use crate::model::{Event, Finding, Time};
 use crate::policy::Policies;
 use crate::privacy::Privacy;
 use crate::source::file::watch::Watch;
 use crate::source::file::{Lag, Mode, Rest};
-use crate::source::{Batch, Notice, Receipt, Source};
+use crate::source::{Batch, Notice, Source};
 use crate::stage::{Item, Stage, Staged, StagedEvent};
 use crate::state::State;
 use crate::trail::quarter::Quarters;
 use crate::trail::verify::Outcome;
-use crate::trail::{Bodies, Cursors, Trail, TrailError};
+use crate::trail::{Trail, TrailError};
 use crate::{inspect::dlp, stage};
-use serde_json::Value;
 use serde_json::value::RawValue;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A group is closed when its members reach this many bytes.
 pub const GROUP_BYTES: usize = 1 << 20;
@@ -110,9 +110,6 @@ pub enum ToWriter {
     /// Drain, commit, sign, end.
     Stop,
 }
-
-/// Something that a metric counts once a checkpoint covers it.
-type Count = Box<dyn FnOnce(&Metrics) + Send>;
 
 /// What the writer is done with.
 #[allow(clippy::vec_box)] // The events came boxed, and go back to where they were allocated as they are.
@@ -278,98 +275,6 @@ pub struct About {
     pub host: String,
     /// State folder, for the verify command.
     pub state: String,
-}
-
-/// The group being built, and what waits for its checkpoint.
-pub struct Group {
-    /// Its entries.
-    pub bodies: Bodies,
-    /// Positions that move with it.
-    pub moved: Cursors,
-    /// Open snapshots.
-    pub snapshots: Snapshots,
-    /// How much use could be compared.
-    pub coverage: Coverage,
-    /// What may be shown once a checkpoint covers it.
-    pub unshown: Vec<Shown>,
-    /// What is counted then.
-    measured: Vec<Count>,
-    /// Who brought what is in the group, and who brought what is committed and not yet signed.
-    receipts: Vec<Receipt>,
-    committed: Vec<Receipt>,
-    /// Alerts handed to a worker: alert and receiver.
-    pub handed: BTreeSet<(String, String)>,
-    /// Receivers known to be down.
-    pub down: BTreeSet<String>,
-    #[allow(clippy::vec_box)] // They came boxed, and go back to where they were allocated as they are.
-    spent: Vec<Box<StagedEvent>>,
-    steps: Steps,
-    /// When the passing of time was looked at last.
-    pub last_duties: Instant,
-    /// When receivers that forget were reminded last.
-    pub last_reminder: Instant,
-    /// When each source was heard last, from the start on; and whether its silence was told since.
-    pub heard: BTreeMap<String, (Time, bool)>,
-    last_settle: Instant,
-    last_commit: Instant,
-    last_checkpoint: Instant,
-    entries_at_cache: u64,
-    done: Option<(Instant, Vec<Rest>)>,
-    /// Since when it is known that the trail is damaged, and what is.
-    damaged: Option<(Instant, String)>,
-    stopping: bool,
-    pulse_seen: (u64, u64),
-    /// What was said about evictions, by rule.
-    pub evictions: BTreeMap<String, Evictions>,
-}
-
-/// What was said about the evictions of one rule.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Evictions {
-    /// So many are in the metric.
-    pub counted: u64,
-    /// So many were named by a finding.
-    pub told: u64,
-    /// When the newest of these findings was made.
-    pub at: Option<Instant>,
-}
-
-impl Group {
-    /// An empty group of a writer that starts now, whose snapshots are masked so.
-    pub fn new(clock: &Clock, mask: Mask) -> Group {
-        let now = clock.mark();
-        Group {
-            bodies: Bodies::default(),
-            moved: Cursors::new(),
-            snapshots: Snapshots::new(mask),
-            coverage: Coverage::default(),
-            unshown: Vec::new(),
-            measured: Vec::new(),
-            receipts: Vec::new(),
-            committed: Vec::new(),
-            handed: BTreeSet::new(),
-            down: BTreeSet::new(),
-            spent: Vec::new(),
-            steps: Steps::of(clock),
-            last_duties: now,
-            last_reminder: now,
-            heard: BTreeMap::new(),
-            last_settle: now,
-            last_commit: now,
-            last_checkpoint: now,
-            entries_at_cache: 0,
-            done: None,
-            damaged: None,
-            stopping: false,
-            pulse_seen: (0, 0),
-            evictions: BTreeMap::new(),
-        }
-    }
-
-    /// The trail is not what was signed, known since this mark: the alerts about it leave, then the daemon ends.
-    pub fn end_damaged(&mut self, since: Instant, what: String) {
-        self.damaged = Some((since, what));
-    }
 }
 
 /// How a run ended.
@@ -577,7 +482,7 @@ impl Writer {
             }
         });
         self.group.receipts.extend(staged.receipt.take());
-        let position = masked_json(&staged.after);
+        let position = masked(&staged.after, dlp::mask);
         // While a snapshot is open its rows are not in the trail, so its stream's position must wait.
         let waiting = snapshot_key(&source, &staged.stream);
         let open = self.group.snapshots.open().any(|open| open == waiting);
@@ -656,88 +561,10 @@ impl Writer {
         Ok(())
     }
 
-    /// A loss, or what may be one, is evidence and a finding; other decisions are for the log.
-    fn notice(&mut self, source: &Arc<str>, notice: &Notice) {
-        let masked = |text: String| dlp::mask(&text).unwrap_or(text);
-        let (text, file) = (masked(notice.to_string()), masked(notice.file.to_string()));
-        self.group.unshown.push(Shown::Notice { text: text.clone(), gap: notice.gap() });
-        if !notice.gap() {
-            return;
-        }
-        let index = self.next_index();
-        self.group.bodies.push("gap", |out| {
-            let mut out = Object::members(out, dlp::mask);
-            out.word("source", source);
-            out.word("what", notice.what());
-            out.str("file", &notice.file);
-            out.str("text", &text);
-            if let Some((from, to)) = notice.range() {
-                out.uint("from", from);
-                if let Some(to) = to {
-                    out.uint("to", to);
-                }
-            }
-        });
-        self.find(Finding {
-            rule: "gap.lost_bytes".into(),
-            r#type: FindingKind::Gap,
-            severity: Severity::High,
-            title: format!("Records of {source} may be lost"),
-            detail: Some(text),
-            time: self.clock.now(),
-            source: Some(source.to_string()),
-            controls: vec!["pci-dss/10.7.2".into(), "pci-dss/10.3.4".into()],
-            key: format!("gap.lost_bytes|{source}|{file}"),
-            window_seconds: 3600,
-            next: "Find out who truncated or removed the file, and read the missing range from its copy."
-                .into(),
-            about: vec![index],
-            ..Finding::default()
-        });
-    }
-
     fn lag(&self, source: &str, lag: &Lag) {
         let now = self.clock.now();
         let age = lag.oldest_unread.map_or(0.0, |written| now.seconds_since(clock::of(written)));
         self.metrics.source_lag(source, lag.bytes, age.max(0.0));
-    }
-
-    /// What became of an alert: the first failure of an outage and the end are entries, retries are not.
-    fn delivered(&mut self, report: &Report) -> Result<(), TrailError> {
-        if report.alert_id.starts_with(crate::response::REMINDER) {
-            return Ok(());
-        }
-        let told = report.clone();
-        self.after(move |metrics| metrics.delivery(&told.receiver, &told.outcome));
-        let state = match &report.outcome {
-            crate::deliver::Outcome::Delivered => AlertState::Delivered,
-            crate::deliver::Outcome::Refused { .. } => AlertState::Dead,
-            _ => AlertState::Failing,
-        };
-        if state == AlertState::Failing {
-            self.group.down.insert(report.receiver.clone());
-        } else {
-            self.group.down.remove(&report.receiver);
-        }
-        self.begin()?;
-        let alert = self.state.outbox.get(&report.alert_id);
-        let failing = alert.and_then(|alert| alert.owed.get(&report.receiver)).copied();
-        self.group.unshown.push(Shown::Delivery(report.clone()));
-        // Only what changes the outbox is an entry. Retries, and repetitions of an end, are for log and metrics.
-        if failing.is_none() || (state == AlertState::Failing && failing == Some(true)) {
-            return Ok(());
-        }
-        self.group.bodies.push("alert", |out| {
-            let mut out = Object::members(out, dlp::mask);
-            out.word("alert", &report.alert_id);
-            out.word("receiver", &report.receiver);
-            out.word("state", state.as_str());
-            if let Some(why) = report.outcome.why() {
-                out.str("why", why);
-            }
-        });
-        self.state.delivery(&report.alert_id, &report.receiver, state);
-        Ok(())
     }
 
     /// One sync: evidence, consequences and positions together.
@@ -869,41 +696,4 @@ fn complete(finding: &mut Finding, event: &Event) {
 /// Under which name the open snapshot of one stream is kept: neither part can hold a `/`.
 pub fn snapshot_key(source: &str, stream: &str) -> String {
     format!("{source}/{stream}")
-}
-
-/// A position as it is written: every string passes the mask and is escaped as everywhere in the trail.
-/// Keyed digests stay as they are: they must come back, and hold no source text.
-pub fn masked_json(value: &Value) -> Box<RawValue> {
-    fn write(value: &Value, out: &mut Vec<u8>) {
-        match value {
-            Value::String(text) => {
-                let digest = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_lowercase());
-                let masked = if digest { None } else { dlp::mask(text) };
-                write_string(out, masked.as_deref().unwrap_or(text));
-            }
-            Value::Array(values) => {
-                out.push(b'[');
-                for (place, value) in values.iter().enumerate() {
-                    out.extend_from_slice(if place > 0 { b"," } else { b"" });
-                    write(value, out);
-                }
-                out.push(b']');
-            }
-            Value::Object(members) => {
-                out.push(b'{');
-                for (place, (name, value)) in members.iter().enumerate() {
-                    out.extend_from_slice(if place > 0 { b"," } else { b"" });
-                    write_string(out, name);
-                    out.push(b':');
-                    write(value, out);
-                }
-                out.push(b'}');
-            }
-            other => out.extend_from_slice(other.to_string().as_bytes()),
-        }
-    }
-    let mut out = Vec::new();
-    write(value, &mut out);
-    let text = String::from_utf8(out).unwrap_or_default();
-    RawValue::from_string(text).unwrap_or_else(|_| RawValue::FALSE.to_owned())
 }

@@ -19,11 +19,12 @@ pub use quiet::Quiet;
 use crate::alert::Reason;
 use crate::alert::route::{self, Subject};
 use crate::consequence::{OWED_MAX, Shown, each_text};
-use crate::deliver::PER_HOUR;
+use crate::deliver::{Outcome, PER_HOUR, Report};
 use crate::incident::lifecycle::{self, Act, check_words};
 use crate::incident::{Change, Transition};
 use crate::inspect::dlp;
-use crate::model::incident::{Alert, Incident, IncidentState};
+use crate::model::finding::FindingKind;
+use crate::model::incident::{Alert, AlertState, Incident, IncidentState};
 use crate::model::json::Object;
 use crate::model::{Finding, Severity, Time};
 use crate::pipeline::Writer;
@@ -199,6 +200,44 @@ impl Writer {
         self.owe(&Owing { finding: &finding, incident: &id, reason, receivers, recorded: false });
     }
 
+    /// What became of an alert: the first failure of an outage and the end are entries, retries are not.
+    pub fn delivered(&mut self, report: &Report) -> Result<(), TrailError> {
+        if report.alert_id.starts_with(REMINDER) {
+            return Ok(());
+        }
+        let told = report.clone();
+        self.after(move |metrics| metrics.delivery(&told.receiver, &told.outcome));
+        let state = match &report.outcome {
+            Outcome::Delivered => AlertState::Delivered,
+            Outcome::Refused { .. } => AlertState::Dead,
+            _ => AlertState::Failing,
+        };
+        if state == AlertState::Failing {
+            self.group.down.insert(report.receiver.clone());
+        } else {
+            self.group.down.remove(&report.receiver);
+        }
+        self.begin()?;
+        let alert = self.state.outbox.get(&report.alert_id);
+        let failing = alert.and_then(|alert| alert.owed.get(&report.receiver)).copied();
+        self.group.unshown.push(Shown::Delivery(report.clone()));
+        // Only what changes the outbox is an entry. Retries, and repetitions of an end, are for log and metrics.
+        if failing.is_none() || (state == AlertState::Failing && failing == Some(true)) {
+            return Ok(());
+        }
+        self.group.bodies.push("alert", |out| {
+            let mut out = Object::members(out, dlp::mask);
+            out.word("alert", &report.alert_id);
+            out.word("receiver", &report.receiver);
+            out.word("state", state.as_str());
+            if let Some(why) = report.outcome.why() {
+                out.str("why", why);
+            }
+        });
+        self.state.delivery(&report.alert_id, &report.receiver, state);
+        Ok(())
+    }
+
     /// A fire drill: an alert by the same way as every other, to one receiver or to all.
     pub fn test_alert(
         &mut self,
@@ -267,7 +306,7 @@ impl Writer {
                 out.str("by", by);
             });
             match drop {
-                Some(_) => self.state.delivery(id, receiver, crate::model::incident::AlertState::Dropped),
+                Some(_) => self.state.delivery(id, receiver, AlertState::Dropped),
                 None => self.state.again(id, receiver),
             }
         }
@@ -388,7 +427,7 @@ impl Writer {
             self.begin()?;
             self.find(Finding {
                 rule: "operation.source_silent".into(),
-                r#type: crate::model::finding::FindingKind::Gap,
+                r#type: FindingKind::Gap,
                 severity: Severity::High,
                 title: format!("{source} is silent"),
                 detail: Some(format!(

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// Layers from the lowest to the highest. A module may name modules of lower layers only.
 const LAYERS: &[&[&str]] = &[
     &["model", "yaml"],
-    &["alert", "clock", "format", "incident", "inspect", "places", "serve", "source", "trail"],
+    &["alert", "clock", "dial", "format", "incident", "inspect", "places", "serve", "source", "trail"],
     &["anchor", "deliver", "error", "listen", "operator", "policy", "stage"],
     &["config", "metrics", "privacy", "report", "search", "state"],
     &["rebuild"],

@@ -13,7 +13,7 @@
 //! receiver: where this leaves a route without receivers, the next one that matches is asked.
 
 use crate::model::event::System;
-use crate::model::{Finding, Severity};
+use crate::model::{Finding, Severity, duration};
 use serde::Deserialize;
 
 /// One route of the configuration.
@@ -50,15 +50,7 @@ impl TryFrom<String> for Wait {
     type Error = String;
 
     fn try_from(text: String) -> Result<Wait, String> {
-        let (digits, unit) = text.split_at(text.len().saturating_sub(1));
-        let unit = match unit {
-            "m" => 60,
-            "h" => 3600,
-            "d" => 86_400,
-            _ => 0,
-        };
-        let seconds = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
-        seconds
+        duration::parse(&text)
             .filter(|seconds| (60..=7 * 86_400).contains(seconds))
             .map(Wait)
             .ok_or_else(|| format!("`{text}` is not a duration of a minute to seven days: 30m, 4h"))

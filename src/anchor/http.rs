@@ -64,23 +64,7 @@ impl Client {
     /// A client that trusts the system's certificate authorities. Where the system has none, `https:` fails
     /// at each request and `http:` works.
     pub fn new() -> Result<Client, String> {
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| format!("no TLS: {error}"))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .pool_max_idle_per_host(0)
-            .user_agent(concat!("crmwarden/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map(Client)
-            .map_err(|_| "no HTTP client".to_owned())
+        crate::dial::http(None).map(Client)
     }
 
     /// Posts a body and reads the answer, at most `longest` bytes of it. The caller limits the time.

@@ -150,11 +150,11 @@ impl Reader {
 
     fn every(&mut self, text: &Option<Spanned<String>>) -> Duration {
         let Some(text) = text else { return EVERY };
-        match crate::policy::duration::parse(&text.value) {
+        match crate::model::duration::parse(&text.value) {
             Some(seconds @ 1..=86_400) => Duration::from_secs(seconds),
             _ => {
                 let what = "`every:` is not a duration of 1s to 24h";
-                self.say(line(text), what, crate::policy::duration::FORM);
+                self.say(line(text), what, crate::model::duration::FORM);
                 EVERY
             }
         }

@@ -542,11 +542,11 @@ impl Reader {
         }
         let every = match &raw.every {
             None => EVERY,
-            Some(text) => match crate::policy::duration::parse(&text.value) {
+            Some(text) => match crate::model::duration::parse(&text.value) {
                 Some(seconds @ 1..=86_400) => seconds,
                 _ => {
                     let what = "`every:` is not a duration of 1s to 24h";
-                    self.say(line(text), what, crate::policy::duration::FORM);
+                    self.say(line(text), what, crate::model::duration::FORM);
                     EVERY
                 }
             },

@@ -25,9 +25,9 @@ pub use session::{Person, Role};
 use crate::control::{Ask, Request};
 use crate::incident::lifecycle::Act;
 use crate::metrics::Metrics;
+use crate::model::duration;
 use crate::model::{Pseudonyms, Time};
 use crate::pipeline::ToWriter;
-use crate::policy::duration;
 use crate::response::Quiet;
 use crate::search::{self, Found, Query};
 use crate::trail::disk::Disk;
@@ -86,7 +86,7 @@ struct Shared {
     searches: tokio::sync::Semaphore,
 }
 
-/// Searches at a time, by everybody together: each reads the whole trail.
+/// Searches and proofs at a time, by everybody together: each may read the whole trail.
 const SEARCHES: usize = 2;
 
 type App = Arc<Shared>;
@@ -238,7 +238,10 @@ fn request(writer: &SyncSender<ToWriter>, ask: Ask, name: Option<String>) -> Res
     let uid = rustix::process::getuid().as_raw();
     let closing = || "the daemon is stopping".to_owned();
     writer.send(ToWriter::Control(Request { ask, uid, name }, send)).map_err(|_| closing())?;
-    let reply = receive.recv_timeout(WAIT).map_err(|_| closing())?;
+    let late = |_| {
+        format!("no answer within {} s: it may still be done, so look before you repeat it", WAIT.as_secs())
+    };
+    let reply = receive.recv_timeout(WAIT).map_err(late)?;
     let value: Value = serde_json::from_slice(&reply).map_err(|_| closing())?;
     match value["ok"] == true {
         true => Ok(value),
@@ -366,6 +369,10 @@ async fn searched(
 
 /// An entry's line and its proof under the newest checkpoint.
 async fn included(app: &App, index: u64) -> Result<(Vec<u8>, TlogProof, u64), String> {
+    // Where the tiles do not do, the tree is built anew from the whole trail.
+    let Ok(_place) = app.searches.try_acquire() else {
+        return Err("others are searching: try again in a moment".into());
+    };
     let app = Arc::clone(app);
     let work = move || {
         let console = &app.console;

@@ -29,6 +29,8 @@ pub(super) struct Reload {
     pub config: Arc<Config>,
     /// Digest of the policies in force.
     pub digest: String,
+    /// What stood in the folder when they were read: it may have changed while a long trail was.
+    pub seen: String,
     pub stage: SyncSender<ToStage>,
     pub writer: SyncSender<ToWriter>,
     pub asked: Arc<AtomicBool>,
@@ -48,12 +50,15 @@ fn look(folder: Option<&PathBuf>) -> Result<String, Vec<Problem>> {
     Ok(crate::model::Hash(sum.finalize().into()).hex())
 }
 
+/// The same, where it can be read.
+pub(super) fn seen(config: &Config) -> String {
+    look(config.policies.as_ref()).unwrap_or_default()
+}
+
 impl Reload {
     /// Watches until the daemon stops, on a thread of its own.
     pub(super) fn watch(mut self) {
-        let seen = |config: &Config| look(config.policies.as_ref()).unwrap_or_default();
-        // The first look loads them once more: they may have changed while a long trail was read.
-        let (mut known, mut before) = (String::new(), String::new());
+        let (mut known, mut before) = (std::mem::take(&mut self.seen), String::new());
         let mut waited = Duration::ZERO;
         while !self.pulse.stop.load(Ordering::Relaxed) {
             std::thread::sleep(STEP);

@@ -7,6 +7,7 @@ use super::Outcome;
 use super::tls;
 use crate::alert::{Notice, payload};
 use crate::clock;
+use crate::dial;
 use crate::model::event::words;
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -138,7 +139,7 @@ async fn send(collector: &Collector, message: Vec<u8>) -> Outcome {
     framed.extend_from_slice(&message);
     let written = match collector.transport {
         Transport::Tls => {
-            let config = match tls::config(collector.ca_file.as_deref()) {
+            let config = match dial::tls(collector.ca_file.as_deref()) {
                 Ok(config) => config,
                 Err(why) => return Outcome::Misconfigured { why },
             };

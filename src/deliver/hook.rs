@@ -13,6 +13,7 @@
 use super::Outcome;
 use super::secret;
 use crate::alert::{Notice, payload};
+use crate::dial;
 use crate::model::Time;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -251,7 +252,7 @@ pub async fn ask(hook: &Webhook) -> Outcome {
         (None, None) => Err("no address".to_owned()),
     };
     let url = url.and_then(|url| address(url.trim()).map_err(|why| format!("the address {why}")));
-    let (url, client) = match (url, client(hook.ca_file.as_deref())) {
+    let (url, client) = match (url, dial::http(hook.ca_file.as_deref())) {
         (Ok(url), Ok(client)) => (url, client),
         (Err(why), _) | (_, Err(why)) => return Outcome::Misconfigured { why },
     };
@@ -270,7 +271,7 @@ pub async fn deliver(hook: &Hook, notice: &Notice, now: SystemTime) -> Outcome {
         Err(why) => return Outcome::Misconfigured { why },
     };
     let host = request.url.host_str().unwrap_or_default().to_owned();
-    let client = match client(hook.ca_file()) {
+    let client = match dial::http(hook.ca_file()) {
         Ok(client) => client,
         Err(why) => return Outcome::Misconfigured { why },
     };
@@ -283,18 +284,6 @@ pub async fn deliver(hook: &Hook, notice: &Notice, now: SystemTime) -> Outcome {
         Ok(Err(error)) => failed(&host, &error),
         Ok(Ok(answer)) => judged(&host, answer.status().as_u16()),
     }
-}
-
-fn client(ca_file: Option<&Path>) -> Result<reqwest::Client, String> {
-    let tls = super::tls::config(ca_file)?;
-    reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .pool_max_idle_per_host(0)
-        .user_agent(concat!("crmwarden/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(|_| "no HTTP client".to_owned())
 }
 
 fn judged(host: &str, status: u16) -> Outcome {

@@ -14,6 +14,8 @@
 
 use super::digest::write_hex;
 use super::{Hash, Time};
+use serde_json::Value;
+use serde_json::value::RawValue;
 use std::borrow::Cow;
 
 /// Returns the masked form where a string holds something that must not be stored.
@@ -343,6 +345,43 @@ fn escape(character: char) -> Option<Cow<'static, str>> {
         | '\u{2066}'..='\u{2069}' => format!("\\u{:04x}", u32::from(character)).into(),
         _ => return None,
     })
+}
+
+/// A value as it is written: every string passes the mask and is escaped as everywhere in the trail.
+/// Keyed digests stay as they are: they must come back, and hold no source text.
+pub fn masked(value: &Value, mask: Mask) -> Box<RawValue> {
+    fn write(value: &Value, mask: Mask, out: &mut Vec<u8>) {
+        match value {
+            Value::String(text) => {
+                let digest = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_lowercase());
+                let masked = if digest { None } else { mask(text) };
+                write_string(out, masked.as_deref().unwrap_or(text));
+            }
+            Value::Array(values) => {
+                out.push(b'[');
+                for (place, value) in values.iter().enumerate() {
+                    out.extend_from_slice(if place > 0 { b"," } else { b"" });
+                    write(value, mask, out);
+                }
+                out.push(b']');
+            }
+            Value::Object(members) => {
+                out.push(b'{');
+                for (place, (name, value)) in members.iter().enumerate() {
+                    out.extend_from_slice(if place > 0 { b"," } else { b"" });
+                    write_string(out, name);
+                    out.push(b':');
+                    write(value, mask, out);
+                }
+                out.push(b'}');
+            }
+            other => out.extend_from_slice(other.to_string().as_bytes()),
+        }
+    }
+    let mut out = Vec::new();
+    write(value, mask, &mut out);
+    let text = String::from_utf8(out).unwrap_or_default();
+    RawValue::from_string(text).unwrap_or_else(|_| RawValue::FALSE.to_owned())
 }
 
 #[cfg(test)]

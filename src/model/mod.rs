@@ -6,6 +6,7 @@
 //! leads into the trail and masks every string on its way (see there).
 
 pub mod digest;
+pub mod duration;
 pub mod event;
 pub mod finding;
 pub mod grant;

@@ -20,8 +20,8 @@
 //!
 //! Nothing here is legal advice, and nothing is ever sent to an authority: a clock runs when a person starts it.
 
-use super::duration;
 use crate::incident::lifecycle::ClockRule;
+use crate::model::duration;
 use crate::yaml::{self, Problem};
 use serde::Deserialize;
 use serde::de::IgnoredAny;

@@ -39,9 +39,10 @@
 
 use super::example::Example;
 use super::habit;
-use super::{condition, duration, fields};
+use super::{condition, fields};
 use crate::inspect::behaviour::{Correlation, DetectionRule, EventPart, GroupBy, Habit, KEPT, Kind, Test};
 use crate::model::Event;
+use crate::model::duration;
 use crate::model::finding::Severity;
 use crate::yaml::{self, Problem, nearest};
 use serde::Deserialize;

@@ -9,7 +9,7 @@
 //! Every example event must have a time; `observed` is the same unless it is given. Unknown paths are errors
 //! with the nearest known one.
 
-use super::duration;
+use crate::model::duration;
 use crate::model::{Event, Time};
 use crate::yaml::nearest;
 use serde::Deserialize;

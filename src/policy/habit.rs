@@ -1,8 +1,8 @@
 //! The `habit:` of a detection file: which of its settings a kind needs, which it does not know.
 
 use super::detection::RawHabit;
-use super::duration;
 use crate::inspect::behaviour::{Habit, Kind};
+use crate::model::duration;
 
 /// A habit's timespan and the rest. The error names the setting and what is wrong with it.
 pub(super) fn read(kind: Kind, raw: &RawHabit) -> Result<(i64, Habit), (&'static str, String)> {

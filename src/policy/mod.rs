@@ -22,7 +22,6 @@ mod condition;
 mod conformance;
 pub mod detection;
 pub mod dlp;
-pub mod duration;
 pub mod example;
 mod fields;
 pub mod framework;
