@@ -168,6 +168,12 @@ impl Config {
         }
     }
 
+    /// Seconds for which rows are known again in other files, by source that asks for it.
+    pub fn overlaps(&self) -> BTreeMap<String, u64> {
+        let overlap = |source: &Source| Some((source.name.clone(), source.overlap()?));
+        self.sources.iter().filter_map(overlap).collect()
+    }
+
     /// Everything that a source must never read: our own state, keys and what receivers write.
     pub fn own_folders(&self) -> Vec<PathBuf> {
         let mut own = vec![self.state.clone(), self.keys.clone()];

@@ -161,7 +161,7 @@ pub fn run(mut run: Run) -> Result<Done, Failure> {
     let made_as = (run.config.deployment.as_str(), run.config.privacy);
     let opened = open_as(&disk, &paths, made_as, started, &mut tell)?;
     let mut privacy = privacy(&disk, &run.config, &opened, &mut policies)?;
-    let mut state = remember(&opened, &policies, &mut patience)?;
+    let mut state = remember(&opened, &run.config, &policies, &mut patience)?;
     if let Some(privacy) = &mut privacy {
         let owed = state.outbox.values().flat_map(|alert| alert.finding.about.iter().copied());
         privacy.remember_entries(owed)?;
@@ -328,12 +328,18 @@ fn quiet_panics() {
 }
 
 /// The state, from the cache and the tail, or from the whole trail.
-fn remember(opened: &Opened, policies: &Policies, patience: &mut Patience) -> Result<State, Failure> {
+fn remember(
+    opened: &Opened,
+    config: &Config,
+    policies: &Policies,
+    patience: &mut Patience,
+) -> Result<State, Failure> {
     let cached = opened.cache.as_ref().and_then(|(size, body)| Some((*size, State::import(body, policies)?)));
     let (from, mut state) = match cached {
         Some(cached) => cached,
         None => (0, State::new(policies).map_err(Failure::Runtime)?),
     };
+    state.rows.ask(&config.overlaps());
     let trail = &opened.trail;
     let range = (from, trail.next_index());
     rebuild::replay(&**trail.disk(), trail.folder(), range, &mut state, &mut |done| {
@@ -460,6 +466,7 @@ fn stage(run: &Run, policies: &Policies, state: &State, quarters: &Quarters, mat
     let feed = |source: &Source| Feed {
         format: run.formats.get(&source.name).copied().unwrap_or(source.format),
         context: FormatContext { zone: source.zone.clone() },
+        overlaps: source.overlap().is_some(),
     };
     Stage {
         feeds: run

@@ -15,6 +15,7 @@
 //! [`crate::consequence`].
 
 mod group;
+mod repeats;
 
 pub use group::{Evictions, Group};
 
@@ -37,6 +38,7 @@ use crate::trail::quarter::Quarters;
 use crate::trail::verify::Outcome;
 use crate::trail::{Trail, TrailError};
 use crate::{inspect::dlp, stage};
+use repeats::Repeats;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -448,7 +450,15 @@ impl Writer {
         if staged.details.salts.failed {
             return Err(crate::privacy::no_randomness());
         }
+        let rows = staged.rows.take();
+        let mut repeats = Repeats::default();
         for (number, item) in staged.items.drain(..).enumerate() {
+            if let (Some(rows), Some(end)) = (&rows, item.end())
+                && self.stands_already(&source, rows, number, (staged.observed, &mut repeats))
+            {
+                start = end;
+                continue;
+            }
             if let Some(privacy) = &mut self.privacy {
                 let index = self.trail.next_index() + self.group.bodies.len() as u64;
                 privacy.keep(index, staged.details.of(number));
@@ -470,6 +480,9 @@ impl Writer {
                 Item::Grants(line) => self.grants(&source, &staged.stream, line)?,
             }
         }
+        if let Some(rows) = rows {
+            self.tell_repeats(&source, &rows, &repeats);
+        }
         self.state.count(&source, plain);
         if plain + events > 0 && self.expected.contains_key(&*source) {
             self.group.heard.insert(source.to_string(), (self.clock.now(), false));
@@ -482,9 +495,17 @@ impl Writer {
             }
         });
         self.group.receipts.extend(staged.receipt.take());
+        self.position(&source, &mut staged);
+        // What the stage allocated goes back to its thread to be freed: cheaper by far than freeing it here.
+        let _ = self.spent.send((staged, std::mem::take(&mut self.group.spent)));
+        Ok(())
+    }
+
+    /// The position that moves with a batch.
+    fn position(&mut self, source: &str, staged: &mut Staged) {
         let position = masked(&staged.after, dlp::mask);
         // While a snapshot is open its rows are not in the trail, so its stream's position must wait.
-        let waiting = snapshot_key(&source, &staged.stream);
+        let waiting = snapshot_key(source, &staged.stream);
         let open = self.group.snapshots.open().any(|open| open == waiting);
         let streams = self.group.moved.entry(source.to_string()).or_default();
         if !open {
@@ -494,11 +515,8 @@ impl Writer {
             streams.insert(stream, RawValue::FALSE.to_owned());
         }
         if streams.is_empty() {
-            self.group.moved.remove(&*source);
+            self.group.moved.remove(source);
         }
-        // What the stage allocated goes back to its thread to be freed: cheaper by far than freeing it here.
-        let _ = self.spent.send((staged, std::mem::take(&mut self.group.spent)));
-        Ok(())
     }
 
     /// One event: evidence first, then what follows from it.

@@ -15,6 +15,7 @@ use crate::model::finding::FindingKind;
 use crate::model::grant::GrantsLine;
 use crate::model::json::{Object, no_mask};
 use crate::model::record::{FormatContext, Parsed, Record};
+use crate::model::row::{FileMark, RowDigests, first_half};
 use crate::model::{Event, Finding, Key, KeyRing, Severity, Time};
 use crate::places::Places;
 use crate::source::{Batch, Notice, RAW_DOMAIN, RawRecord, Receipt};
@@ -37,6 +38,8 @@ pub struct Feed {
     pub format: &'static dyn Format,
     /// What the format may know.
     pub context: FormatContext,
+    /// Its rows may come again in other files: see [`Staged::rows`].
+    pub overlaps: bool,
 }
 
 /// Everything the stage needs; immutable, shared.
@@ -77,12 +80,26 @@ pub struct Staged {
     pub blank: u64,
     /// What the records became, in order.
     pub items: Vec<Item>,
+    /// By what its records are known again, where they may come again in other files.
+    pub rows: Option<StagedRows>,
+    /// When it was read.
+    pub observed: Time,
     /// Members of the `event` entries, one after the other.
     pub members: Vec<u8>,
     /// Details of the items, by their number. Empty in a plain deployment.
     pub details: Details,
     /// Event time of the newest event, and how many seconds later it was read.
     pub newest: Option<(Time, f64)>,
+}
+
+/// By what the records of a batch are known again.
+pub struct StagedRows {
+    /// The file that they stand in.
+    pub file: Arc<str>,
+    /// The same as entries name it.
+    pub mark: FileMark,
+    /// Digests and offset of every record, in order.
+    pub digests: Vec<(RowDigests, u64)>,
 }
 
 /// What a record became.
@@ -111,6 +128,17 @@ pub struct StagedEvent {
     pub findings: Vec<Finding>,
 }
 
+impl Item {
+    /// Where its members end; `None` for what is no event.
+    pub fn end(&self) -> Option<usize> {
+        match self {
+            Item::Plain(end) => Some(*end),
+            Item::Event(event) => Some(event.end),
+            Item::Grants(_) => None,
+        }
+    }
+}
+
 impl Stage {
     /// From here on these rules judge. The error says why they cannot; then nothing changes.
     pub fn judge_by(
@@ -131,6 +159,8 @@ impl Stage {
     pub fn work(&self, batch: Batch, observed: Time) -> Staged {
         let mut staged = Staged {
             items: Vec::with_capacity(batch.records.len()),
+            rows: None,
+            observed,
             members: Vec::with_capacity(batch.text.len() * 2),
             details: Details::default(),
             source: Arc::clone(&batch.source),
@@ -144,6 +174,7 @@ impl Stage {
             newest: None,
         };
         if let Some(feed) = self.feeds.get(&batch.source) {
+            staged.rows = feed.overlaps.then(|| self.rows(&batch));
             for record in &batch.records {
                 let item = self.record(feed, &batch, record, observed, &mut staged);
                 staged.items.push(item);
@@ -155,6 +186,22 @@ impl Stage {
         (staged.stream, staged.after) = (batch.stream, batch.after);
         (staged.retired, staged.notices, staged.receipt) = (batch.retired, batch.notices, batch.receipt);
         staged
+    }
+
+    fn rows(&self, batch: &Batch) -> StagedRows {
+        let earlier = self.others.iter().find(|key| key.number() + 1 == batch.raw_key.number());
+        let digests = batch.records.iter().map(|record| {
+            let mac = |key: &Key| first_half(&key.mac(RAW_DOMAIN, &[batch.text_of(record).as_bytes()]));
+            let digests = match record.raw_mac() {
+                // Its text is not its bytes; under another key nobody can say what they were.
+                Some(hash) => RowDigests { now: first_half(&hash), before: None },
+                None => RowDigests { now: mac(&batch.raw_key), before: earlier.map(mac) },
+            };
+            (digests, record.offset)
+        });
+        let masked = dlp::mask(&batch.file);
+        let mark = FileMark::of(masked.as_deref().unwrap_or(&batch.file));
+        StagedRows { file: Arc::clone(&batch.file), mark, digests: digests.collect() }
     }
 
     fn record(

@@ -6,11 +6,14 @@
 //!
 //! What feeds what (TRAIL section 9): `event` entries feed the windows of detections; `grants` and `grant`
 //! what is held; `finding`, `incident` and `alert` the incidents and what is owed; `policy` empties the
-//! windows of rules whose file is new or another, for what they hold belonged to other words. Other kinds feed nothing.
+//! windows of rules whose file is new or another, for what they hold belonged to other words; `event` entries of
+//! sources that ask for it, the rows that are known again ([`Rows`]). Other kinds feed nothing.
 
 mod outbox;
+mod rows;
 
 pub use outbox::{DEAD_MAX, Spent};
+pub use rows::{ROWS_MAX, Rows};
 
 use crate::incident::{Change, Incidents};
 use crate::inspect::behaviour::{DetectionRule, Engine, Matches, Stateless};
@@ -19,11 +22,13 @@ use crate::model::event::{Action, Category, System};
 use crate::model::grant::Grant;
 use crate::model::incident::{Alert, AlertState, Incident, Silence};
 use crate::model::json::{Object, no_mask};
+use crate::model::row::Row;
 use crate::model::{Event, Finding, Severity, Time};
 use crate::policy::Policies;
 use crate::stage::veil;
 use crate::trail::entry::Part;
 use crate::trail::{Entry, TrailError};
+use rows::{RawBrief, RowsCache};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -31,7 +36,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Version of the cache's body. A cache of another version does not count.
-const CACHE_VERSION: u64 = 2;
+const CACHE_VERSION: u64 = 3;
 
 /// What the daemon remembers.
 pub struct State {
@@ -57,6 +62,8 @@ pub struct State {
     files: BTreeSet<String>,
     /// Events by source, since entry 0.
     pub events: BTreeMap<String, u64>,
+    /// Rows of delivered files that may come again in other files.
+    pub rows: Rows,
     rules: Arc<[DetectionRule]>,
     /// Snapshot whose `grant` entries follow.
     changing: Option<(Scope, String, bool)>,
@@ -144,7 +151,7 @@ struct PolicyFileEntry {
 }
 
 #[derive(Deserialize)]
-struct Cache {
+struct Cache<'a> {
     version: u64,
     policy: String,
     files: BTreeSet<String>,
@@ -156,6 +163,8 @@ struct Cache {
     dead: Vec<Alert>,
     silences: Vec<Silence>,
     budgets: BTreeMap<String, Spent>,
+    #[serde(borrow)]
+    rows: BTreeMap<String, RowsCache<'a>>,
     held: Box<RawValue>,
     windows: Box<RawValue>,
 }
@@ -164,8 +173,8 @@ struct Cache {
 pub enum Ready {
     /// It feeds nothing.
     Nothing,
-    /// An event that no rule with a memory concerns: its source is counted.
-    Counted(Box<str>),
+    /// An event that no rule with a memory concerns: its source is counted, its row known again.
+    Counted(Box<str>, Option<Row>),
     /// An event and the parts of rules that it matches.
     Event(Box<Event>, Matches),
     /// Another entry, as it stands.
@@ -177,6 +186,8 @@ pub enum Ready {
 pub struct Prepare {
     stateless: Arc<Stateless>,
     rules: Arc<[DetectionRule]>,
+    /// Sources whose rows are known again.
+    rows_of: Arc<BTreeSet<String>>,
 }
 
 /// What must be known of an event to see that no rule concerns it.
@@ -186,6 +197,9 @@ struct Brief<'a> {
     source: Cow<'a, str>,
     category: Option<Category>,
     action: Option<Action>,
+    observed: Time,
+    #[serde(borrow, default)]
+    raw: RawBrief<'a>,
 }
 
 impl Prepare {
@@ -203,7 +217,9 @@ impl Prepare {
     fn event(&self, index: u64, object: &[u8]) -> Result<Ready, TrailError> {
         let brief = serde_json::from_slice::<Brief<'_>>(object).ok();
         if let Some(brief) = brief.filter(|brief| !self.stateless.may_match(brief.category, brief.action)) {
-            return Ok(Ready::Counted(brief.source.into()));
+            let asked = self.rows_of.contains(&*brief.source);
+            let row = asked.then(|| brief.raw.row(brief.observed)).flatten();
+            return Ok(Ready::Counted(brief.source.into(), row));
         }
         let mut event: Event = read(index, "event", object)?;
         // Where something was taken out of the event, its entry says what matched before.
@@ -228,6 +244,7 @@ impl State {
             policy: String::new(),
             files: BTreeSet::new(),
             events: BTreeMap::new(),
+            rows: Rows::default(),
             rules: Arc::clone(&policies.detections),
             changing: None,
             last_finding: None,
@@ -299,18 +316,25 @@ impl State {
 
     /// What works on entries before the state takes them, on any thread.
     pub fn prepare(&self) -> Prepare {
-        Prepare { stateless: self.engine.stateless(), rules: Arc::clone(&self.rules) }
+        let rows_of = Arc::new(self.rows.sources().cloned().collect());
+        Prepare { stateless: self.engine.stateless(), rules: Arc::clone(&self.rules), rows_of }
     }
 
     /// Takes a prepared entry. Entries must come in their order.
     pub fn apply_ready(&mut self, index: u64, ready: Ready) -> Result<(), TrailError> {
         match ready {
             Ready::Nothing => Ok(()),
-            Ready::Counted(source) => {
+            Ready::Counted(source, row) => {
                 self.count(&source, 1);
+                row.map(|row| self.rows.note(&source, row));
                 Ok(())
             }
             Ready::Event(event, matches) => {
+                if self.rows.asked(&event.source)
+                    && let Some(row) = Row::of(&event.raw.hmac, &event.raw.locator, event.observed)
+                {
+                    self.rows.note(&event.source, row);
+                }
                 // The findings of that time stand in the trail.
                 self.event(&event, &matches, &mut Vec::new());
                 Ok(())
@@ -430,7 +454,7 @@ impl State {
     /// The cache's body: the same state gives the same bytes.
     pub fn export(&self) -> Vec<u8> {
         // Windows take less as text than in memory. Room that is not used is never touched; growing would copy.
-        let mut out = Vec::with_capacity(self.engine.bytes() + (1 << 20));
+        let mut out = Vec::with_capacity(self.engine.bytes() + self.rows.bytes() + (1 << 20));
         let counts = |map: &BTreeMap<String, u64>| serde_json::to_vec(map).unwrap_or_default();
         let snapshots = serde_json::to_vec(&self.snapshots).unwrap_or_default();
         // Everything here was masked when it became an entry.
@@ -449,6 +473,7 @@ impl State {
                     out.dynamic_object(receiver, |out| spent.write(out));
                 }
             });
+            out.object_always("rows", |out| self.rows.write(out));
             out.raw("held", &self.held.export());
             out.written("windows", |out| self.engine.export_into(out));
         });
@@ -457,7 +482,7 @@ impl State {
 
     /// Reads what [`State::export`] gave. `None`: it does not count, read the trail instead.
     pub fn import(bytes: &[u8], policies: &Policies) -> Option<State> {
-        let cache: Cache = serde_json::from_slice(bytes).ok()?;
+        let cache: Cache<'_> = serde_json::from_slice(bytes).ok()?;
         let mut state = State::new(policies).ok()?;
         if cache.version != CACHE_VERSION {
             return None;
@@ -470,6 +495,7 @@ impl State {
         state.dead = cache.dead.into_iter().map(|alert| (alert.id.clone(), alert)).collect();
         state.silences = cache.silences.into_iter().map(|silence| (silence.id.clone(), silence)).collect();
         state.budgets = cache.budgets;
+        state.rows = Rows::read(cache.rows)?;
         state.held = Held::import(cache.held.get().as_bytes()).ok()?;
         // Windows of rules that are other ones now go when the new policies take force.
         state.engine.import_state(cache.windows.get().as_bytes()).ok()?;

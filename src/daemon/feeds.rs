@@ -108,7 +108,7 @@ impl Feeds {
                 })
                 .collect();
             let kind = match &source.input {
-                Input::Files { paths, whole } => {
+                Input::Files { paths, whole, .. } => {
                     Source::File(Box::new(files(made, source, (paths, *whole), &positions).map_err(failed)?))
                 }
                 input => {

@@ -34,7 +34,7 @@ pub fn answer(config: &Config, ask: Ask) -> Result<serde_json::Value, Failure> {
     let made_as = (config.deployment.as_str(), config.privacy);
     let opened = open_as(&disk, &paths, made_as, clock.now(), &mut |_, _| ())?;
     let privacy = privacy(&disk, config, &opened, &mut policies)?;
-    let state = remember(&opened, &policies, &mut super::Patience::ask())?;
+    let state = remember(&opened, config, &policies, &mut super::Patience::ask())?;
     let metrics = metrics(config, &policies, clock.now())?;
     let Opened { trail, lock, .. } = opened;
     let mask: Mask = if privacy.is_some() { dlp::mask_around } else { dlp::mask };

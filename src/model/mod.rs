@@ -15,6 +15,7 @@ pub mod json;
 pub mod names;
 pub mod pseudonym;
 pub mod record;
+pub mod row;
 pub mod time;
 
 pub use digest::{Hash, Key, KeyRing};

@@ -290,6 +290,15 @@ pub enum Fact {
         /// The other one.
         of: String,
     },
+    /// Records that stand in the trail already, from another file; they are not recorded again.
+    Repeated {
+        /// So many.
+        records: u64,
+        /// Offset of the first.
+        from: u64,
+        /// Offset of the last.
+        to: u64,
+    },
     /// A compressed file; its content is not read.
     Compressed {
         /// `gzip`, `zstd`, `xz` or `bzip2`.
@@ -319,6 +328,7 @@ impl Notice {
             Fact::GapPossible { .. } => "gap_possible",
             Fact::Hole { .. } => "hole",
             Fact::Duplicate { .. } => "duplicate",
+            Fact::Repeated { .. } => "repeated",
             Fact::Compressed { .. } => "compressed",
             Fact::Unreadable { .. } => "unreadable",
             Fact::Readable => "readable",
@@ -380,6 +390,13 @@ impl fmt::Display for Notice {
             }
             Fact::Hole { from, to } => write!(f, "{file}: NUL bytes from {from} to {to} passed over"),
             Fact::Duplicate { of } => write!(f, "{file}: the same content as {of}, not read again"),
+            Fact::Repeated { records, from, to } => {
+                let whose = if *records == 1 { "record stands" } else { "records stand" };
+                write!(
+                    f,
+                    "{file}: {records} {whose} in the trail from another file, between bytes {from} and {to}"
+                )
+            }
             Fact::Compressed { kind } => write!(f, "{file}: compressed with {kind}, its content is not read"),
             Fact::Unreadable { why } => write!(f, "{file}: cannot be read: {why}"),
             Fact::Readable => write!(f, "{file}: can be read again"),

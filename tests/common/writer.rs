@@ -50,6 +50,7 @@ pub fn start(home: &Home, hands: &Hands) -> Running {
     let opened = open(&disk, &paths, &config.deployment, clock.now()).unwrap();
     let mut trail = opened.trail;
     let mut state = State::new(&policies).unwrap();
+    state.rows.ask(&config.overlaps());
     let next = trail.next_index();
     read::each(&RealDisk, trail.folder(), 0, next, &mut |entry| state.apply(entry)).unwrap();
     state.policies(&policies);
@@ -62,7 +63,10 @@ pub fn start(home: &Home, hands: &Hands) -> Running {
             .iter()
             .map(|source| {
                 let context = FormatContext { zone: source.zone.clone() };
-                (Arc::from(source.name.as_str()), Feed { format: source.format, context })
+                (
+                    Arc::from(source.name.as_str()),
+                    Feed { format: source.format, context, overlaps: source.overlap().is_some() },
+                )
             })
             .collect(),
         dlp: Arc::clone(&policies.dlp),

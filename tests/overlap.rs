@@ -1,0 +1,110 @@
+//! Rows that are delivered twice, in hourly files and in a daily one: each stands in the trail once.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod common;
+
+use common::Home;
+use crmwarden::trail::disk::RealDisk;
+use crmwarden::trail::quarter::{file_name, list};
+use serde_json::Value;
+
+const HEADER: &str =
+    "\"EVENT_TYPE\",\"TIMESTAMP\",\"REQUEST_ID\",\"USER_ID\",\"URI\",\"TIMESTAMP_DERIVED\"\n";
+
+/// Row `number` of a day of an event log.
+fn row(number: u32) -> String {
+    format!(
+        "\"URI\",\"202611200{hour}{minute:02}00.000\",\"4exLFFQZ1234xFl1c{number:04}\",\"005000000000{number:03}\",\
+         \"/home/home.jsp\",\"2026-11-20T0{hour}:{minute:02}:00.000Z\"\n",
+        hour = number / 60,
+        minute = number % 60,
+    )
+}
+
+fn file(rows: impl IntoIterator<Item = u32>) -> Vec<u8> {
+    let rows: String = rows.into_iter().map(row).collect();
+    format!("{HEADER}{rows}").into_bytes()
+}
+
+fn home(overlap: &str) -> Home {
+    Home::new(&format!(
+        "sources:\n  - name: sf\n    directory: {{ paths: [\"in/*.csv\"]{overlap} }}\n    format: salesforce.event_log\n"
+    ))
+}
+
+/// How many events and in which files, and how many rows `duplicates` entries count.
+fn standing(home: &Home) -> (usize, u64) {
+    let counted = |entry: &Value| entry["records"].as_u64().unwrap();
+    (home.of_kind("event").len(), home.of_kind("duplicates").iter().map(counted).sum())
+}
+
+#[test]
+fn a_daily_file_adds_only_what_the_hourly_files_did_not_hold() {
+    let home = home(", overlap: 36h");
+    home.write("in/hour-0.csv", &file(0..30));
+    home.write("in/hour-1.csv", &file(60..90));
+    home.expect(0, &["run", "--once"]);
+    assert_eq!(standing(&home), (60, 0));
+
+    // One row of the day came too late for its hour.
+    home.write("in/day.csv", &file((0..30).chain([45]).chain(60..90)));
+    home.expect(0, &["run", "--once"]);
+    assert_eq!(standing(&home), (61, 60));
+    let entry = &home.of_kind("duplicates")[0];
+    assert_eq!(entry["source"], "sf");
+    assert!(entry["file"].as_str().unwrap().ends_with("in/day.csv"), "{entry}");
+    let (first, last) = (entry["first"].as_u64().unwrap(), entry["last"].as_u64().unwrap());
+    let size = std::fs::metadata(home.path("in/day.csv")).unwrap().len();
+    assert!(first as usize == HEADER.len() && first < last && last < size, "{entry}");
+
+    // What is known comes from the trail: without the cache, the same is known.
+    std::fs::remove_dir_all(home.path("state/cache"))
+        .or_else(|_| std::fs::remove_file(home.path("state/cache")))
+        .unwrap();
+    home.write("in/again.csv", &file((40..50).chain(80..95)));
+    home.expect(0, &["run", "--once"]);
+    assert_eq!(standing(&home), (61 + 9 + 5, 60 + 11));
+    home.expect(0, &["verify", "state"]);
+}
+
+#[test]
+fn equal_rows_of_one_file_are_two_events() {
+    let home = home(", overlap: 36h");
+    home.write("in/hour-0.csv", &file([1, 1, 2]));
+    home.expect(0, &["run", "--once"]);
+    assert_eq!(standing(&home), (3, 0));
+    home.write("in/day.csv", &file([1, 1, 2, 3, 3]));
+    home.expect(0, &["run", "--once"]);
+    assert_eq!(standing(&home), (5, 3));
+}
+
+#[test]
+fn without_the_word_two_files_are_two_files() {
+    let home = home("");
+    home.write("in/hour-0.csv", &file(0..10));
+    home.write("in/day.csv", &file(0..20));
+    home.expect(0, &["run", "--once"]);
+    assert_eq!(standing(&home), (30, 0));
+}
+
+#[test]
+fn a_row_is_known_across_the_change_of_keys() {
+    let home = home(", overlap: 36h");
+    home.write("in/hour-0.csv", &file(0..10));
+    home.expect(0, &["run", "--once"]);
+    // As if the first file had been read in the quarter before this one.
+    let key = |number| home.path("keys").join(file_name(number));
+    let now = *list(&RealDisk, &home.path("keys")).unwrap().last().unwrap();
+    std::fs::rename(key(now), key(now - 1)).unwrap();
+    home.write("in/day.csv", &file(0..20));
+    home.expect(0, &["run", "--once"]);
+    assert_eq!(*list(&RealDisk, &home.path("keys")).unwrap().last().unwrap(), now, "a new key is in force");
+    assert_eq!(standing(&home), (20, 10));
+}
+
+#[test]
+fn the_configuration_says_what_overlap_may_be() {
+    let home = home(", overlap: 5s");
+    let said = common::text(&home.run(&["check"]).stderr);
+    assert!(said.contains("`overlap:` is not a duration of a minute to 30 days"), "{said}");
+}
