@@ -40,7 +40,8 @@ def verify(trust, folder, ask):
     for name in sorted({path.name.removesuffix(".zst") for path in (folder / "segments").iterdir()}):
         path = folder / "segments" / name
         need(name == f"{closed:020}.jsonl" and index == closed, f"entry {index}: {name} is not the next segment")
-        data = path.read_bytes() if path.exists() else subprocess.check_output(["zstd", "-qdc", f"{path}.zst"])
+        packed = not path.exists() and subprocess.run(["zstd", "-qdc", f"{path}.zst"], check=True, capture_output=True)
+        data = packed.stdout if packed else path.read_bytes()
         *lines, rest = data.split(b"\n")
         need(not rest, f"{name} does not end with a whole line")
         for line in lines:
@@ -80,7 +81,7 @@ try:
     need(text[0] == "crmwarden-trust v1", "no trust file")
     trust = dict(line.split(" ", 1) for line in text[1:])
     said = verify(trust, pathlib.Path(sys.argv[2], "trail", trust["origin"].rpartition("/")[2]), lambda *it: asked.append(it))
-    all(concurrent.futures.ThreadPoolExecutor().map(lambda it: holds(*it), asked))
+    list(concurrent.futures.ThreadPoolExecutor().map(lambda it: holds(*it), asked))
     print(said)
 except Exception as error:  # Whatever went wrong: it is not verified.
     sys.exit(print(f"wrong: {error}".replace("\n", " ")) or 1)
