@@ -13,7 +13,7 @@ use crate::inspect::{dlp, privilege};
 use crate::model::event::{Clock, Defect, DefectCode, raw_hmac};
 use crate::model::finding::FindingKind;
 use crate::model::grant::GrantsLine;
-use crate::model::json::{Object, no_mask};
+use crate::model::json::{Object, no_mask, write_uint};
 use crate::model::record::{FormatContext, Parsed, Record};
 use crate::model::row::{FileMark, RowDigests, first_half};
 use crate::model::{Event, Finding, Key, KeyRing, Severity, Time};
@@ -114,8 +114,8 @@ pub enum Item {
 
 /// An event, masked, with everything that is known of it alone.
 pub struct StagedEvent {
-    /// The event.
-    pub event: Event,
+    /// The event, where its format's reader made it: it is large, and is not moved.
+    pub event: Box<Event>,
     /// Where its members end in [`Staged::members`].
     pub end: usize,
     /// How many bytes of them are the event's own; what follows belongs to an erasable deployment.
@@ -232,11 +232,11 @@ impl Stage {
         let text = batch.text_of(record);
         let too_long = record.defects().contains(&DefectCode::RecordTooLong);
         let parsed = match too_long {
-            true => Parsed::Event(Box::new(unread(feed))),
+            true => Parsed::Event(unread(feed)),
             false => feed.format.parse(&Record { text, header: batch.header.as_ref() }, &feed.context),
         };
         let mut event = match parsed {
-            Parsed::Event(event) => *event,
+            Parsed::Event(event) => event,
             Parsed::Grants(line) => return Item::Grants(line),
         };
         self.fill(&mut event, feed, batch, record, observed);
@@ -260,7 +260,7 @@ impl Stage {
     /// numbers reported in the words of the event as it is written.
     fn finish(
         &self,
-        mut event: Event,
+        mut event: Box<Event>,
         (mut findings, found): (Vec<Finding>, [Option<dlp::Numbers>; 2]),
         key: &Key,
         staged: &mut Staged,
@@ -319,7 +319,7 @@ impl Stage {
         if let Some(places) = &self.places {
             places.fill(event);
         }
-        event.raw.locator = format!("{}@{}", batch.file, record.offset);
+        event.raw.locator = locator(&batch.file, record.offset);
         let key = &batch.raw_key;
         let hash =
             record.raw_mac().unwrap_or_else(|| key.mac(RAW_DOMAIN, &[batch.text_of(record).as_bytes()]));
@@ -375,13 +375,24 @@ impl Stage {
     }
 }
 
-fn unread(feed: &Feed) -> Event {
-    Event {
+/// `file@offset`, in one allocation.
+fn locator(file: &str, offset: u64) -> String {
+    let mut digits = Vec::with_capacity(20);
+    write_uint(&mut digits, offset);
+    let mut locator = String::with_capacity(file.len() + 1 + digits.len());
+    locator.push_str(file);
+    locator.push('@');
+    locator.extend(digits.iter().map(|digit| char::from(*digit)));
+    locator
+}
+
+fn unread(feed: &Feed) -> Box<Event> {
+    Box::new(Event {
         system: feed.format.system(),
         feed: Cow::Borrowed(feed.format.name()),
         clock: Clock::Absent,
         ..Event::default()
-    }
+    })
 }
 
 /// Appends the members of an `event` entry.

@@ -125,20 +125,20 @@ impl Lookup {
 }
 
 fn take_lookup(row: &mut Members<'_>, member: &str) -> Option<Lookup> {
-    let name = row.take_text(&format!("{member}{FORMATTED}"));
-    let table = row.take_text(&format!("{member}{LOGICAL_NAME}"));
+    let name = row.take_annotated_text(member, FORMATTED);
+    let table = row.take_annotated_text(member, LOGICAL_NAME);
     row.take_text(member).map(|id| Lookup { id, name, table })
 }
 
 fn drop_annotations(row: &mut Members<'_>, member: &str) {
-    row.take(&format!("{member}{FORMATTED}"));
+    row.take_annotated(member, FORMATTED);
 }
 
 /// Sets category, action, outcome, status and feed from `action`, or from `operation` where that is all
 /// there is.
 fn take_action(event: &mut Event, row: &mut Members<'_>) -> Option<&'static actions::About> {
     let code = row.take("action");
-    let words = row.take_text(&format!("action{FORMATTED}"));
+    let words = row.take_annotated_text("action", FORMATTED);
     let operation = row.take("operation");
     drop_annotations(row, "operation");
     let known = code.as_ref().and_then(Json::as_u64).and_then(actions::about);
@@ -209,13 +209,12 @@ fn take_target(event: &mut Event, row: &mut Members<'_>) {
 /// Reads `changedata`. What is not its documented JSON (older rows hold separated values) is kept whole.
 fn take_changes(event: &mut Event, row: &mut Members<'_>) {
     let Some(data) = row.take("changedata") else { return };
-    let whole = data.to_text().unwrap_or_default();
-    let inner = match &data {
+    let whole: Cow<'_, str> = match data {
         Json::Text(text) if text.trim().is_empty() => return,
-        Json::Text(text) => json::read(text),
-        _ => json::read(&whole),
+        Json::Text(text) => text,
+        other => Cow::Owned(other.to_text().unwrap_or_default()),
     };
-    let Some(document) = inner else { return keep_changedata(event, whole) };
+    let Some(document) = json::read(&whole) else { return keep_changedata(event, whole.into_owned()) };
     text::note(event, &document);
     let attributes = match document.value {
         Json::Object(mut members) => {
@@ -225,18 +224,20 @@ fn take_changes(event: &mut Event, row: &mut Members<'_>) {
         }
         other => Some(other),
     };
+    let mut whole_needed = false;
     match attributes {
         Some(Json::List(items)) => {
-            let mut whole_needed = false;
+            event.fields.reserve(items.len());
+            event.changes.reserve(items.len());
             for item in items {
                 whole_needed |= !take_attribute(event, item);
             }
-            if whole_needed {
-                keep_changedata(event, whole);
-            }
         }
-        Some(_) => keep_changedata(event, whole),
+        Some(_) => whole_needed = true,
         None => {}
+    }
+    if whole_needed {
+        keep_changedata(event, whole.into_owned());
     }
 }
 

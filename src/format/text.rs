@@ -48,9 +48,28 @@ pub(super) fn keep(event: &mut Event, name: impl Into<Cow<'static, str>>, value:
     event.extra.push((name, value));
 }
 
-/// Keeps every member that is left, except `null`. Wide objects go in as they are, without the search for
-/// taken names by pairs: their own names are already distinct but for duplicates.
+/// So many names are compared one by one; more go through a set.
+const NAMES_COMPARED: usize = 24;
+
+/// Keeps every member that is left, except `null`.
 pub(super) fn keep_rest(event: &mut Event, prefix: &str, members: Members<'_>) {
+    let left = members.iter().filter(|(_, value)| *value != Json::Null).count();
+    if left == 0 {
+        return;
+    }
+    if event.extra.len() + left <= NAMES_COMPARED {
+        for (name, value) in members {
+            let Some(text) = value.into_text() else { continue };
+            let name = if prefix.is_empty() { name.into_owned() } else { format!("{prefix}{name}") };
+            keep(event, name, text);
+        }
+        return;
+    }
+    keep_many(event, prefix, members);
+}
+
+/// Wide objects go in without the search for taken names by pairs.
+fn keep_many(event: &mut Event, prefix: &str, members: Members<'_>) {
     let mut taken: std::collections::HashSet<String> =
         event.extra.iter().map(|(name, _)| name.clone().into_owned()).collect();
     for (name, value) in members {

@@ -626,8 +626,11 @@ impl Event {
                 visit(path, value);
             }
         }
+        let mut path = String::new();
         for change in &mut self.changes {
-            let path = format!("changes.{}", change.field);
+            path.clear();
+            path.push_str("changes.");
+            path.push_str(&change.field);
             visit("changes.field", &mut change.field);
             for value in [&mut change.from, &mut change.to].into_iter().flatten() {
                 visit(&path, value);
@@ -820,7 +823,11 @@ mod extra {
 
 /// A keyed digest, for [`Raw::hmac`]: the key's number and the first 16 bytes.
 pub fn raw_hmac(number: u32, hash: &Hash) -> String {
-    format!("{number}:{}", super::digest::hex(&hash.0[..16]))
+    let mut text = Vec::with_capacity(44);
+    super::json::write_uint(&mut text, u64::from(number));
+    text.push(b':');
+    super::digest::write_hex(&hash.0[..16], &mut text);
+    String::from_utf8(text).unwrap_or_default()
 }
 
 /// Serialised only for tests and exports that need a JSON value of the whole event.

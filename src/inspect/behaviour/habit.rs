@@ -16,9 +16,10 @@
 //! export ten times as much unseen. Hours are counted apart for weekdays and weekends, in UTC on both sides:
 //! what is compared with one's own past needs no time zone.
 
-use super::hits::{KEPT, NODE, block, queue};
+use super::hits::{KEPT, block, queue};
 use super::rule::{Correlation, Habit, Kind};
-use std::collections::{BTreeMap, VecDeque};
+use super::values::Values;
+use std::collections::VecDeque;
 
 const DAY: i64 = 86_400;
 /// Hours before and after one that count as the same habit.
@@ -40,7 +41,7 @@ pub(super) struct Past {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum What {
     /// Values with the newest time of each.
-    Seen(BTreeMap<String, i64>),
+    Seen(Values),
     /// Sums by the start of their span.
     Sums(VecDeque<(i64, f64)>),
     /// Where the newest event was.
@@ -82,7 +83,7 @@ impl Past {
             Kind::Travel => What::Place(None),
             Kind::Dormant => What::Newest(None),
             Kind::UnusualHour => What::Hours(VecDeque::new(), vec![i32::MIN; SLOTS]),
-            _ => What::Seen(BTreeMap::new()),
+            _ => What::Seen(Values::default()),
         };
         Past { since: time, what }
     }
@@ -101,12 +102,10 @@ impl Past {
         let mut gone = 0;
         let unusual = match (&mut self.what, brought) {
             (What::Seen(values), Brought::Text(text)) => {
-                let new = values.get(&text).is_none_or(|newest| *newest < oldest);
+                let new = values.newest(&text).is_none_or(|newest| newest < oldest);
                 let told = (new && known && !values.is_empty())
                     .then(|| Unusual { sum: 1.0, words: format!("first seen: {text}") });
-                let newest = values.entry(text).or_insert(time);
-                *newest = time.max(*newest);
-                gone = forget(values);
+                gone = values.add(text, time);
                 told
             }
             (What::Sums(sums), Brought::Number(number)) => {
@@ -136,10 +135,7 @@ impl Past {
     /// Memory on the heap.
     pub(super) fn bytes(&self) -> usize {
         match &self.what {
-            What::Seen(values) => {
-                let nodes = values.len().div_ceil(7) * block(NODE + 11 * 32);
-                nodes + values.keys().map(|text| block(text.len())).sum::<usize>()
-            }
+            What::Seen(values) => values.bytes(),
             What::Sums(sums) => queue(sums),
             What::Place(place) => place.as_ref().map_or(0, |place| block(place.name.len())),
             What::Newest(_) => 0,
@@ -148,15 +144,6 @@ impl Past {
             }
         }
     }
-}
-
-/// Holds the number of values; the one seen longest ago goes.
-fn forget(values: &mut BTreeMap<String, i64>) -> u64 {
-    if values.len() <= KEPT {
-        return 0;
-    }
-    let oldest = values.iter().min_by_key(|(_, time)| **time).map(|(text, _)| text.clone());
-    oldest.map_or(0, |text| u64::from(values.remove(&text).is_some()))
 }
 
 fn add_and_compare(
@@ -176,8 +163,14 @@ fn add_and_compare(
     while sums.len() > KEPT || sums.front().is_some_and(|(oldest, _)| *oldest < newest - habit.memory) {
         sums.pop_front();
     }
-    let sum = sums.iter().find(|(other, _)| *other == start)?.1;
-    let highest = sums.iter().filter(|(other, _)| *other < start).map(|(_, sum)| *sum).fold(0.0, f64::max);
+    let before = sums.partition_point(|(other, _)| *other < start);
+    let sum = sums.get(before).filter(|(other, _)| *other == start)?.1;
+    let limit = if known { habit.at_least } else { habit.without_history? };
+    // Nearly every sum is too small to be told, whatever was before: only of the others the past is looked at.
+    if sum < limit {
+        return None;
+    }
+    let highest = sums.range(..before).map(|(_, sum)| *sum).fold(0.0, f64::max);
     let what = correlation.field.first().map_or("events", String::as_str);
     if !known {
         let limit = habit.without_history.filter(|limit| sum >= *limit)?;

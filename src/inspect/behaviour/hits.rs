@@ -6,7 +6,9 @@
 
 use super::habit::Past;
 use super::rule::{Correlation, Kind, Test};
-use std::collections::{BTreeMap, VecDeque};
+use super::values::Values;
+use std::cmp::Ordering;
+use std::collections::VecDeque;
 
 /// Most distinct values, numbers or hits of one part that a group keeps.
 pub const KEPT: usize = 4096;
@@ -20,7 +22,7 @@ pub(super) enum Hits {
     /// Counts and sums: one entry per [`width`] seconds, and what all of them sum up to.
     Tally(VecDeque<(i64, f64)>, f64),
     /// Distinct values with the newest time of each.
-    Distinct(BTreeMap<String, i64>),
+    Distinct(Values),
     /// Hits of each part, with what a chained correlation summed up to.
     Parts(Vec<VecDeque<(i64, f64)>>),
     /// Numbers.
@@ -48,7 +50,7 @@ impl Hits {
     pub(super) fn new(correlation: &Correlation, time: i64) -> Hits {
         match correlation.kind {
             Kind::EventCount | Kind::ValueSum => Hits::Tally(VecDeque::new(), 0.0),
-            Kind::ValueCount => Hits::Distinct(BTreeMap::new()),
+            Kind::ValueCount => Hits::Distinct(Values::default()),
             Kind::Temporal | Kind::TemporalOrdered => {
                 Hits::Parts(vec![VecDeque::new(); correlation.parts.len()])
             }
@@ -81,15 +83,7 @@ impl Hits {
                 }
                 drop_oldest(entries)
             }
-            (Hits::Distinct(values), Value::Text(text)) => {
-                let newest = values.entry(text).or_insert(time);
-                *newest = time.max(*newest);
-                if values.len() <= KEPT {
-                    return 0;
-                }
-                let oldest = values.iter().min_by_key(|(_, time)| **time).map(|(text, _)| text.clone());
-                oldest.map_or(0, |text| u64::from(values.remove(&text).is_some()))
-            }
+            (Hits::Distinct(values), Value::Text(text)) => values.add(text, time),
             // The kind decides both; a value that does not fit is no hit.
             (_, Value::Number(_) | Value::Text(_)) => 0,
         }
@@ -115,11 +109,7 @@ impl Hits {
                     drop_before(entries, time);
                 }
             }
-            Hits::Distinct(values) => {
-                if values.values().any(|newest| *newest < time) {
-                    values.retain(|_, newest| *newest >= time);
-                }
-            }
+            Hits::Distinct(values) => values.prune(time),
             Hits::Past(_) => {}
         }
     }
@@ -127,13 +117,17 @@ impl Hits {
     /// The newest hit at or before `limit`.
     pub(super) fn newest_until(&self, limit: i64) -> Option<i64> {
         fn last(entries: &VecDeque<(i64, f64)>, limit: i64) -> Option<i64> {
+            // Files are sorted, mostly.
+            if let Some((newest, _)) = entries.back().filter(|(newest, _)| *newest <= limit) {
+                return Some(*newest);
+            }
             let after = entries.partition_point(|(time, _)| *time <= limit);
             entries.get(after.checked_sub(1)?).map(|(time, _)| *time)
         }
         match self {
             Hits::Tally(entries, _) | Hits::Numbers(entries) => last(entries, limit),
             Hits::Parts(parts) => parts.iter().filter_map(|entries| last(entries, limit)).max(),
-            Hits::Distinct(values) => values.values().copied().filter(|time| *time <= limit).max(),
+            Hits::Distinct(values) => values.times().filter(|time| *time <= limit).max(),
             Hits::Past(_) => None,
         }
     }
@@ -150,7 +144,7 @@ impl Hits {
             }
             Hits::Tally(entries, _) => within(entries, start, end).map(|(_, number)| number).sum(),
             Hits::Distinct(values) => {
-                values.values().filter(|time| (start..=end).contains(*time)).count() as f64
+                values.times().filter(|time| (start..=end).contains(time)).count() as f64
             }
             Hits::Numbers(entries) => {
                 let numbers: Vec<f64> = within(entries, start, end).map(|(_, number)| number).collect();
@@ -176,10 +170,7 @@ impl Hits {
         match self {
             Hits::Tally(entries, _) | Hits::Numbers(entries) => queue(entries),
             Hits::Parts(parts) => block(parts.len() * 32) + parts.iter().map(queue).sum::<usize>(),
-            Hits::Distinct(values) => {
-                let nodes = (values.len().div_ceil(7)) * block(NODE + 11 * 32);
-                nodes + values.keys().map(|text| block(text.len())).sum::<usize>()
-            }
+            Hits::Distinct(values) => values.bytes(),
             Hits::Past(past) => past.bytes(),
         }
     }
@@ -200,6 +191,16 @@ pub(super) fn block(bytes: usize) -> usize {
 
 fn tally(entries: &mut VecDeque<(i64, f64)>, width: i64, time: i64, number: f64) {
     let slot = time.div_euclid(width);
+    // Files are sorted, mostly: the newest entry is the one, or the one before.
+    match entries.back_mut().map(|entry| (entry.0.div_euclid(width).cmp(&slot), entry)) {
+        Some((Ordering::Equal, entry)) => {
+            entry.0 = entry.0.max(time);
+            entry.1 += number;
+            return;
+        }
+        Some((Ordering::Less, _)) | None => return entries.push_back((time, number)),
+        Some((Ordering::Greater, _)) => {}
+    }
     let at = entries.partition_point(|(other, _)| other.div_euclid(width) < slot);
     match entries.get_mut(at) {
         Some(entry) if entry.0.div_euclid(width) == slot => {

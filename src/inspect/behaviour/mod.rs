@@ -23,6 +23,7 @@ mod hits;
 mod rule;
 mod state;
 mod stateless;
+mod values;
 mod view;
 mod windows;
 

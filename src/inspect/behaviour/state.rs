@@ -7,6 +7,7 @@
 use super::habit::{Past, Place, What};
 use super::hits::Hits;
 use super::rule::Correlation;
+use super::values::Values;
 use super::windows::{Group, State, Windows};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
@@ -144,9 +145,7 @@ fn save(key: &[String], group: &Group) -> SavedGroup {
     let numbers = |entries: &std::collections::VecDeque<(i64, f64)>| {
         entries.iter().map(|(time, number)| (*time, Number(*number))).collect::<Vec<_>>()
     };
-    let texts = |values: &BTreeMap<String, i64>| {
-        values.iter().map(|(text, time)| (text.clone(), *time)).collect::<Vec<_>>()
-    };
+    let texts = |values: &Values| values.iter().map(|(text, time)| (text.clone(), *time)).collect::<Vec<_>>();
     let mut since = None;
     let (values, hits) = match &group.hits {
         Hits::Tally(entries, _) | Hits::Numbers(entries) => (Vec::new(), vec![numbers(entries)]),
@@ -184,7 +183,7 @@ fn past(correlation: &Correlation, group: &SavedGroup) -> Past {
     let mut past = Past::new(correlation, group.since.unwrap_or(group.newest));
     let list = |place: usize| group.hits.get(place).map_or(&[][..], Vec::as_slice);
     match &mut past.what {
-        What::Seen(values) => values.extend(group.values.iter().cloned()),
+        What::Seen(values) => *values = group.values.iter().cloned().collect(),
         What::Sums(sums) => sums.extend(list(0).iter().map(|(time, number)| (*time, number.0))),
         What::Place(place) => {
             if let (Some((name, time)), [latitude, longitude]) = (group.values.first(), list(0)) {

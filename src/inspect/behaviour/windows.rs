@@ -77,6 +77,12 @@ impl Group {
         let texts: usize = key.iter().map(|text| block(text.len())).sum();
         place + block(size_of_val(key)) + texts + hits.bytes()
     }
+
+    /// Reckons its memory anew: what it was and what it is.
+    fn reckon(&mut self, key: &[String]) -> (usize, usize) {
+        let before = std::mem::replace(&mut self.bytes, Group::bytes(key, &self.hits));
+        (before, self.bytes)
+    }
 }
 
 /// A part that happened with this event.
@@ -191,6 +197,24 @@ impl Windows {
     }
 }
 
+/// Works on the group of a key. Nearly every event belongs to one that is there, so the key is copied only where it
+/// is not.
+fn with_group<R>(
+    groups: &mut BTreeMap<Vec<String>, Group>,
+    key: &Vec<String>,
+    (correlation, time): (&Correlation, i64),
+    work: impl FnOnce(&mut Group) -> R,
+) -> R {
+    if let Some(group) = groups.get_mut(key) {
+        return work(group);
+    }
+    let hits = Hits::new(correlation, time);
+    let mut group = Group { hits, newest: time, reported: None, bytes: 0 };
+    let result = work(&mut group);
+    groups.insert(key.clone(), group);
+    result
+}
+
 /// One event at one correlation.
 struct Step<'a> {
     rule: &'a DetectionRule,
@@ -233,22 +257,22 @@ impl Step<'_> {
             self.correlation.parts.iter().position(|part| happened.iter().any(|hit| hit.part == *part))?;
         let (key, brought) = (self.key(place)?, self.brought()?);
         let time = self.event.when().seconds();
-        let fresh =
-            || Group { hits: Hits::new(self.correlation, time), newest: time, reported: None, bytes: 0 };
-        let group = state.groups.entry(key.clone()).or_insert_with(fresh);
-        let Hits::Past(past) = &mut group.hits else { return None };
-        let (unusual, gone) = past.take(self.correlation, time, brought);
-        self.evicted += gone;
-        group.newest = group.newest.max(time);
         state.newest = state.newest.max(time);
         let quiet = |at: i64| time.abs_diff(at) < self.rule.window_seconds;
-        let report = self.part == self.rule.reported && !group.reported.is_some_and(quiet);
-        if report && unusual.is_some() {
-            group.reported = Some(time);
-        }
-        let bytes = Group::bytes(&key, &group.hits);
-        state.bytes = state.bytes + bytes - group.bytes;
-        group.bytes = bytes;
+        let reportable = self.part == self.rule.reported;
+        let (unusual, gone, report, grown) =
+            with_group(&mut state.groups, &key, (self.correlation, time), |group| {
+                let Hits::Past(past) = &mut group.hits else { return (None, 0, false, (0, 0)) };
+                let (unusual, gone) = past.take(self.correlation, time, brought);
+                group.newest = group.newest.max(time);
+                let report = reportable && !group.reported.is_some_and(quiet);
+                if report && unusual.is_some() {
+                    group.reported = Some(time);
+                }
+                (unusual, gone, report, group.reckon(&key))
+            });
+        self.evicted += gone;
+        state.bytes = state.bytes + grown.1 - grown.0;
         let unusual = unusual?;
         Some(Update {
             sum: unusual.sum,
@@ -288,14 +312,14 @@ impl Step<'_> {
     /// Adds the hit to its group and returns the group's key.
     fn insert(&mut self, state: &mut State, place: usize, sum: f64, time: i64) -> Option<Vec<String>> {
         let (key, value) = (self.key(place)?, self.value(sum)?);
-        let fresh =
-            || Group { hits: Hits::new(self.correlation, time), newest: time, reported: None, bytes: 0 };
-        let group = state.groups.entry(key.clone()).or_insert_with(fresh);
-        if time < group.newest - self.correlation.timespan - LATENESS {
-            self.late += 1;
-        }
-        self.evicted += group.hits.insert(self.correlation.timespan, place, time, value);
-        group.newest = group.newest.max(time);
+        let timespan = self.correlation.timespan;
+        let (late, gone) = with_group(&mut state.groups, &key, (self.correlation, time), |group| {
+            let late = time < group.newest - timespan - LATENESS;
+            group.newest = group.newest.max(time);
+            (late, group.hits.insert(timespan, place, time, value))
+        });
+        self.late += u64::from(late);
+        self.evicted += gone;
         state.newest = state.newest.max(time);
         Some(key)
     }
@@ -345,9 +369,8 @@ impl Step<'_> {
             group.reported = Some(update.end);
         }
         group.hits.prune(group.newest.saturating_sub(correlation.timespan).saturating_sub(LATENESS));
-        let bytes = Group::bytes(&key, &group.hits);
-        state.bytes = state.bytes + bytes - group.bytes;
-        group.bytes = bytes;
+        let (before, now) = group.reckon(&key);
+        state.bytes = state.bytes + now - before;
         update
     }
 

@@ -10,6 +10,9 @@ use zeroize::Zeroize;
 /// Most separators between two digits of one number: `1234 - 5678`.
 const MOST_SEPARATORS: u8 = 3;
 
+/// Room for the digits of a cluster; few have more.
+const USUAL_DIGITS: usize = 32;
+
 /// One digit and where it is spelled.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Digit {
@@ -75,6 +78,11 @@ impl Cluster {
     }
 
     fn push(&mut self, value: u8, place: usize, length: usize, gap: u8, width: u8) {
+        if self.digits.capacity() == 0 {
+            self.digits.reserve(USUAL_DIGITS);
+            self.values.reserve(USUAL_DIGITS);
+            self.groups.reserve(8);
+        }
         // A full stop and a blank end a sentence; they do not join two groups.
         let gap = if gap == b'.' && width > 1 { b' ' } else { gap };
         match self.groups.last_mut() {

@@ -69,7 +69,7 @@ fn decode(bytes: &[u8], start: usize, end: usize, path: &str, hits: &mut Vec<Hit
     let Ok(decoded) = engine.decode(run).map(zeroize::Zeroizing::new) else { return };
     let Ok(text) = std::str::from_utf8(&decoded) else { return };
     let mut inner = Vec::new();
-    super::scan_plain(text.as_bytes(), path, &mut inner);
+    super::scan_plain(&mut super::Cluster::default(), text.as_bytes(), path, &mut inner);
     let best = inner.into_iter().filter(|hit| hit.must_be_masked()).max_by_key(|hit| hit.likelihood);
     let Some(mut hit) = best.filter(|hit| hit.likelihood >= least(hit.detector)) else { return };
     hit.start = start;

@@ -172,26 +172,38 @@ impl Score {
 /// Finds every number in a text and appends it to `hits`, in order of place. `path` is the dotted path of
 /// the field the text stands in; its name counts as context. Empty means no field.
 pub fn scan(text: &str, path: &str, hits: &mut Vec<Hit>) {
-    let bytes = text.as_bytes();
-    let before = hits.len();
-    if !blocks::hopeless(bytes) {
-        scan_plain(bytes, path, hits);
-    }
-    if encoded::scan(bytes, path, hits) {
-        hits.get_mut(before..).unwrap_or_default().sort_by_key(|hit| hit.start);
+    Scanner::default().scan(text, path, hits);
+}
+
+/// [`scan`] for many texts, with the memory of the one before.
+#[derive(Default)]
+pub struct Scanner {
+    cluster: Cluster,
+}
+
+impl Scanner {
+    /// See [`scan`].
+    pub fn scan(&mut self, text: &str, path: &str, hits: &mut Vec<Hit>) {
+        let bytes = text.as_bytes();
+        let before = hits.len();
+        if !blocks::hopeless(bytes) {
+            scan_plain(&mut self.cluster, bytes, path, hits);
+        }
+        if encoded::scan(bytes, path, hits) {
+            hits.get_mut(before..).unwrap_or_default().sort_by_key(|hit| hit.start);
+        }
     }
 }
 
-fn scan_plain(bytes: &[u8], path: &str, hits: &mut Vec<Hit>) {
-    let mut cluster = Cluster::default();
+fn scan_plain(cluster: &mut Cluster, bytes: &[u8], path: &str, hits: &mut Vec<Hit>) {
     let mut places = blocks::Places::new(bytes);
     let mut from = 0;
     while let Some(place) = places.next(from) {
         let (start, other) = cluster::begin(bytes, place, from);
         let before = hits.len();
-        let mut end = read_one(&mut cluster, bytes, start, path, hits);
+        let mut end = read_one(cluster, bytes, start, path, hits);
         if let Some(other) = other.filter(|_| hits.len() == before) {
-            end = end.max(read_one(&mut cluster, bytes, other, path, hits));
+            end = end.max(read_one(cluster, bytes, other, path, hits));
         }
         from = end.max(place + 1);
     }

@@ -3,7 +3,7 @@
 //! Rules decide what is *reported*. What is *masked* they do not decide: every number leaves the event
 //! masked, also with no rule at all.
 
-use super::{Detector, Hit, Likelihood, mask, mask_with_context, scan};
+use super::{Detector, Hit, Likelihood, Scanner, mask, mask_with_context, scan};
 use crate::model::event::words;
 use crate::model::finding::FindingKind;
 use crate::model::{Event, Finding, Key, KeyRing, Severity, Time};
@@ -102,8 +102,9 @@ impl Rules {
     pub fn look(&self, event: &mut Event, key: &Key) -> Numbers {
         let mut found = Numbers::default();
         let mut hits = Vec::new();
+        let mut scanner = Scanner::default();
         event.visit_text(&mut |path, text| {
-            scan(text, path, &mut hits);
+            scanner.scan(text, path, &mut hits);
             // A field's name only adds hits, so without any there is nothing to mask either.
             if hits.is_empty() {
                 return;
