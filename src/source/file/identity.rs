@@ -89,6 +89,26 @@ pub(super) fn path_mac(key: &Key, path: &Path) -> Hash {
     key.mac(PATH_DOMAIN, &[path.as_os_str().as_encoded_bytes()])
 }
 
+/// Whether other machines may write here, so that what this one is told of names and sizes may be old: network file
+/// systems, and whatever runs in user space, where inode numbers may also change with the name.
+pub(super) fn is_remote(path: &Path) -> bool {
+    // Magic numbers from statfs(2): FUSE, NFS, SMB and CIFS, AFS, 9P, Ceph, Lustre, OCFS2, GFS2.
+    const REMOTE: [u64; 11] = [
+        0x6573_5546,
+        0x6969,
+        0xff53_4d42,
+        0xfe53_4d42,
+        0x517b,
+        0x5346_414f,
+        0x0102_1997,
+        0x00c3_6400,
+        0x0bd0_0bd0,
+        0x7461_636f,
+        0x0116_1970,
+    ];
+    rustix::fs::statfs(path).is_ok_and(|system| REMOTE.contains(&(system.f_type as u64 & 0xffff_ffff)))
+}
+
 /// Opens a regular file; anything else is an error, and a FIFO in its place does not block.
 pub(super) fn open_regular(path: &Path) -> io::Result<(File, Metadata)> {
     let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::CLOEXEC;

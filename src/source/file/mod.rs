@@ -137,6 +137,8 @@ pub struct FileSource {
     /// Streams with something to report, though they may have nothing to read.
     noted: BTreeSet<u64>,
     folders: Vec<PathBuf>,
+    /// Those of them on network file systems.
+    remote: BTreeSet<PathBuf>,
     troubles: BTreeMap<PathBuf, String>,
     swept: Option<(Instant, Duration)>,
     notices: Vec<Notice>,
@@ -197,6 +199,7 @@ impl FileSource {
             absent: VecDeque::new(),
             noted: BTreeSet::new(),
             folders: Vec::new(),
+            remote: BTreeSet::new(),
             troubles: BTreeMap::new(),
             swept: None,
             notices: Vec::new(),

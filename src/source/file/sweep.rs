@@ -10,11 +10,12 @@
 //! A stream that no pattern matches any more is looked for by inode in the folders of the patterns, and
 //! followed there. Where its content is not what was read, it was truncated: if a new file holds what
 //! was read, the truncated one was copied first (logrotate's `copytruncate`), and reading continues in
-//! the copy; the truncated file is a new stream either way.
+//! the copy; the truncated file is a new stream either way. A rotation on a network file system looks the same where
+//! inode numbers follow names, only later and in any order, so there what may be a copy waits longer.
 
 use super::copies::stem;
 use super::glob::Found;
-use super::identity::{Identity, Look, open_regular, path_mac};
+use super::identity::{Identity, Look, is_remote, open_regular, path_mac};
 use super::position::stream_id;
 use super::stream::Stream;
 use super::{
@@ -32,6 +33,9 @@ use std::time::{Duration, Instant, SystemTime};
 /// A file that looks like the beginning of a known one may be a copy in the making: it is left alone
 /// until it was quiet for so long.
 const COPY_QUIET: Duration = Duration::from_secs(2);
+/// The same on a network file system: it may be the known file under its new name, whose old name still shows what was
+/// there. Attributes are believed for so long there: NFS keeps them up to 60 s, sshfs 20 s.
+const COPY_QUIET_REMOTE: Duration = Duration::from_secs(75);
 
 /// A sweep that takes longer than this is not repeated at every hint.
 const CHEAP_SWEEP: Duration = Duration::from_millis(5);
@@ -92,6 +96,7 @@ impl FileSource {
         troubles.extend(found.troubles.iter().map(|(path, error)| (path.clone(), error.to_string())));
         let files = matched(&found, &mut troubles);
         self.folders = found.folders.into_iter().collect();
+        self.remote = self.folders.iter().filter(|folder| is_remote(folder)).cloned().collect();
         for stream in self.streams.values_mut() {
             stream.listed = false;
         }
@@ -202,6 +207,12 @@ impl FileSource {
             }
             (stream.path, stream.file) = (path.to_owned(), shown);
         }
+        let remote = listed && stream.path.parent().is_some_and(|folder| self.remote.contains(folder));
+        if remote {
+            // An open file there may be another one than its name leads to by now, under the same inode number, and
+            // opening is also what makes NFS ask the server anew.
+            self.handles.remove(&serial);
+        }
         let look = Look::of(meta);
         if stream.look.is_some_and(|before| before != look) {
             stream.quiet_since = now;
@@ -219,7 +230,11 @@ impl FileSource {
             order.push((stream.modified, serial));
         }
         if stream.held {
-            let wait = if self.shared.whole { SETTLE } else { COPY_QUIET };
+            let wait = match self.shared.whole {
+                true => SETTLE,
+                false if remote => COPY_QUIET_REMOTE,
+                false => COPY_QUIET,
+            };
             stream.look = Some(look);
             if mode == Mode::Follow && quiet < wait {
                 return;
