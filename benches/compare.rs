@@ -89,14 +89,16 @@ fn write_input(dir: &Path, bytes: u64) -> Input {
             false => format!("case {} was looked at and closed", random.below(100_000)),
         };
         let line = format!(
-            "{{\"auditid\":\"{:08x}-41b5-ec11-983f-{:012x}\",\"createdon\":\"2026-11-20T07:{:02}:{:02}Z\",\"operation\":2,\
+            "{{\"auditid\":\"{:08x}-41b5-ec11-983f-{:012x}\",\"createdon\":\"2026-11-20T{:02}:{:02}:{:02}Z\",\"operation\":2,\
              \"action\":2,\"objecttypecode\":\"incident\",\"_objectid_value\":\"4026be43-41b5-ec11-983f-0000000{:05}\",\
              \"_userid_value\":\"4026be43-41b5-ec11-983f-000000000{:03}\",\"changedata\":\"{{\\\"changedAttributes\\\":\
              [{{\\\"logicalName\\\":\\\"description\\\",\\\"oldValue\\\":null,\\\"newValue\\\":\\\"{note}\\\"}}]}}\"}}\n",
             random.below(1 << 32),
             random.below(1 << 48),
+            // Sixty in a second, in order, as such a feed has them.
+            input.lines / 216_000 % 24,
+            input.lines / 3_600 % 60,
             input.lines / 60 % 60,
-            input.lines % 60,
             random.below(99_999),
             random.below(500),
         );

@@ -11,8 +11,10 @@
 //!   `increase()`.
 
 pub mod serve;
+mod values;
 
 pub use serve::{Health, serve};
+pub use values::Values;
 
 use crate::deliver::Outcome;
 use crate::model::event::DefectCode;
@@ -495,6 +497,11 @@ impl Metrics {
     /// Bytes free where the state is.
     pub fn disk_free(&self, bytes: u64) {
         self.trail.disk_free.set(signed(bytes));
+    }
+
+    /// Everything as it stands now, for pages.
+    pub fn values(&self) -> Values {
+        Values::of_families(&self.registry.gather())
     }
 
     /// Everything in the text format.

@@ -145,6 +145,12 @@ fn nobody_gets_in_without_a_token_and_everybody_sees_what_stands_there() {
             "{what}: {accesses:?}"
         );
     }
+    // And so is looking: once a page and hour, however often it is loaded.
+    let looks = |at: &str| accesses.iter().filter(|it| it["detail"] == at && it["by"] == "auditor").count();
+    for at in ["incidents".to_owned(), "findings".into(), format!("incident {id}"), format!("entry {entry}")]
+    {
+        assert_eq!(looks(&at), 1, "{at}: {accesses:?}");
+    }
     for address in ["evil.example", "evil.example:7464"] {
         let answer = ask(
             &console.address,
@@ -185,6 +191,53 @@ fn a_responder_acts_and_nobody_else() {
     );
     assert_eq!(console.post("/sign-out", &kim, &format!("csrf={csrf}")).status, 303);
     assert_eq!(console.get("/", &kim).status, 303, "signed out");
+}
+
+#[test]
+fn a_report_is_made_on_the_page_and_holds_outside() {
+    let console = console();
+    let (kim, auditor) = (console.sign_in("kim"), console.sign_in("auditor"));
+    let order = |cookie: &str, csrf: &str, period: &str| {
+        console.post("/reports", cookie, &format!("csrf={csrf}&framework=pci-dss&{period}"))
+    };
+    let (mine, theirs) = (console.csrf(&kim), console.csrf(&auditor));
+    let november = "from=2026-11-01&to=2026-12-01";
+    assert_eq!(order(&auditor, &theirs, november).status, 403, "a reader");
+    assert_eq!(order(&kim, &theirs, november).status, 403, "a form from elsewhere");
+    for wrong in ["from=2026-12-01&to=2026-11-01", "from=yesterday&to=2026-12-01", "to=2026-12-01"] {
+        assert_eq!(order(&kim, &mine, wrong).status, 400, "{wrong}");
+    }
+    let answer = order(&kim, &mine, november);
+    assert_eq!(answer.status, 303, "{}", answer.text());
+    // Everybody who may look finds it, as it was signed.
+    let page = console.get("/reports", &auditor).text();
+    let place = page.split_once("href=\"/reports/").unwrap().1.split('/').next().unwrap().to_owned();
+    assert!(place.ends_with("-pci-dss-2026-11-01-2026-12-01"), "{place}");
+    let file = |name: &str| console.get(&format!("/reports/{place}/{name}"), &auditor);
+    let (report, signature) = (file("report.json"), file("report.json.sig"));
+    assert!(report.head.contains("attachment; filename=\"report.json\""), "{}", report.head);
+    let data: serde_json::Value = serde_json::from_slice(&report.body).unwrap();
+    assert_eq!(data["deployment"], "acme.example");
+    if common::have(&[("ssh-keygen", &["-?"])]) {
+        console.home.write("report.json.sig", &signature.body);
+        console.home.write("allowed_signers", &file("allowed_signers").body);
+        let mut check = std::process::Command::new("ssh-keygen")
+            .args(["-Y", "verify", "-f", "allowed_signers", "-I", "acme.example"])
+            .args(["-n", "crmwarden-report", "-s", "report.json.sig"])
+            .current_dir(console.home.dir.path())
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        std::io::Write::write_all(&mut check.stdin.take().unwrap(), &report.body).unwrap();
+        assert!(check.wait().unwrap().success());
+    }
+    for elsewhere in ["/reports/../keys/log.key", "/reports/%2e%2e/crmwarden.yaml", "/reports/x/report.json"]
+    {
+        assert_ne!(console.get(elsewhere, &auditor).status, 200, "{elsewhere}");
+    }
+    let accesses = console.home.of_kind("access");
+    assert!(accesses.iter().any(|it| it["what"] == "report" && it["by"] == "kim"), "{accesses:?}");
 }
 
 #[test]

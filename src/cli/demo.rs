@@ -260,7 +260,7 @@ fn short(text: &str, max: usize) -> String {
 
 /// The trust file, beside the workspace's configuration: what an outsider would pin.
 fn write_trust(dir: &Path) -> Result<(), Failure> {
-    let public = super::keys::read(&dir.join("state"))?;
+    let public = crate::report::Public::read(&dir.join("state"))?;
     let path = dir.join("trust.txt");
     write_new(&RealDisk, &path, public.trust.text().as_bytes(), 0o640)
         .map_err(|error| Failure::Runtime(format!("cannot write {}: {error}", path.display())))

@@ -76,7 +76,7 @@ impl Init {
         let created = trail(&config)?;
         let trust = dir.join("trust.txt");
         if !trust.exists() {
-            let public = super::keys::read(&config.state)?;
+            let public = crate::report::Public::read(&config.state)?;
             write_new(&RealDisk, &trust, public.trust.text().as_bytes(), 0o640)
                 .map_err(|error| Failure::Runtime(format!("cannot write {}: {error}", trust.display())))?;
         }

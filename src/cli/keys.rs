@@ -3,20 +3,15 @@
 use super::{Cli, masked, print};
 use crate::config::Config;
 use crate::error::Failure;
-use crate::model::{Hash, Time};
 use crate::operator::Act;
-use crate::report::{minisign, sshsig};
+use crate::report::{Public, minisign, sshsig};
 use crate::trail::disk::RealDisk;
-use crate::trail::entry::Entry;
 use crate::trail::note::Verifier;
-use crate::trail::tree::leaf_hash;
-use crate::trail::trust::Trust;
 use crate::trail::verify::trail_folder;
-use crate::trail::{Genesis, epoch, generation, genesis_line};
+use crate::trail::{epoch, generation};
 use base64::Engine as _;
 use clap::{Args, Subcommand, ValueEnum};
-use ed25519_dalek::VerifyingKey;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Subcommands of `keys`.
 #[derive(Subcommand)]
@@ -68,18 +63,6 @@ enum Format {
     Trust,
 }
 
-/// What entry 0 says.
-pub struct Public {
-    /// As a trust file holds it.
-    pub trust: Trust,
-    /// The deployment's name.
-    pub deployment: String,
-    /// The report key.
-    pub report: VerifyingKey,
-    /// When the trail began.
-    pub began: Time,
-}
-
 impl Keys {
     /// Lists, changes or prints keys.
     pub fn main(&self, cli: &Cli) -> Result<u8, Failure> {
@@ -94,7 +77,7 @@ impl Keys {
             Some(dir) => dir.clone(),
             None => Config::find(cli.config.as_deref())?.state,
         };
-        let public = read(&dir)?;
+        let public = Public::read(&dir)?;
         let trust = &public.trust;
         print(&match export.format {
             Format::Pem => pem(&trust.log),
@@ -142,28 +125,4 @@ fn pem(key: &Verifier) -> String {
     der.extend_from_slice(key.key.as_bytes());
     let base64 = base64::engine::general_purpose::STANDARD.encode(der);
     format!("-----BEGIN PUBLIC KEY-----\n{base64}\n-----END PUBLIC KEY-----\n")
-}
-
-/// Reads entry 0 of a trail's newest generation.
-pub fn read(dir: &Path) -> Result<Public, Failure> {
-    let trail = trail_folder(dir);
-    let nothing = || Failure::Runtime(format!("there is no trail in {}", dir.display()));
-    let number = generation::all(&RealDisk, &trail)?.pop().ok_or_else(nothing)?;
-    let line = genesis_line(&RealDisk, &trail.join(format!("g{number}")))?.ok_or_else(nothing)?;
-    let entry0: Hash = leaf_hash(&line);
-    let entry = Entry::parse(&line).ok_or_else(nothing)?;
-    let Genesis { origin, log, epoch, report: line, .. } =
-        Genesis::of_line(entry.line).ok_or_else(nothing)?;
-    let (Some(log), Some(epoch), Some(report)) =
-        (Verifier::parse(&log), Verifier::parse(&epoch), sshsig::parse_public_key_line(&line))
-    else {
-        return Err(nothing());
-    };
-    let deployment = origin.split('/').next().unwrap_or_default().to_owned();
-    Ok(Public {
-        trust: Trust { origin, log, epoch, entry0, report: line },
-        deployment,
-        report,
-        began: entry.time,
-    })
 }

@@ -1,15 +1,13 @@
 //! `report`: evidence for a framework over a period, signed.
 
-use super::keys::read as read_public;
 use super::{Cli, print};
 use crate::config::Config;
 use crate::error::Failure;
-use crate::model::{Pseudonyms, Time};
-use crate::report::{Collector, Facts, Scope, TrailFacts, Verdict};
+use crate::model::Time;
+use crate::report::{Made, Order, make};
 use crate::trail::disk::{Disk, RealDisk, replace};
 use crate::trail::recover::open;
-use crate::trail::verify::{Given, verify};
-use crate::trail::{Bodies, Cursors, Keys, Paths, TrailError, detail, disk, generation, read};
+use crate::trail::{Bodies, Cursors, Paths, TrailError};
 use crate::{clock, control, daemon};
 use clap::Args;
 use std::path::PathBuf;
@@ -59,42 +57,16 @@ impl Report {
         let detail = format!("framework {} from {from} to {to}", self.framework);
         record_access(&config, &paths, &detail)?;
 
-        let outcome = verify(&config.state, &Given::default(), &mut |_| ())?;
-        let verdict = serde_json::to_value(&outcome).and_then(serde_json::from_value::<Verdict>);
-        let newest = generation::newest(&RealDisk, &paths)?.unwrap_or(1);
-        let folder = paths.generation(newest);
-        let note_path = folder.join("checkpoint");
-        let note = disk::read_small(&note_path, crate::trail::note::NOTE_MAX as u64)
-            .map_err(|error| TrailError::io("read", &note_path, error))?
-            .unwrap_or_default();
-        let public = read_public(&config.state)?;
-        let scope = Scope { deployment: config.deployment.clone(), from, to, zone };
-        let mut collector = Collector::new(scope, framework);
-        let keys = Keys::read(&RealDisk, &config.keys)?;
-        let pseudonyms = Pseudonyms::new(keys.matching.clone());
-        let mut details = detail::Walk::new(&RealDisk, &detail::folder(&config.state, newest))?;
-        read::each(&RealDisk, &folder, 0, outcome.size, &mut |entry| {
-            for detail in details.of_entry(entry.index)? {
-                collector.detail(&pseudonyms, &detail.path, &detail.value);
-            }
-            collector.line(entry.line);
-            Ok(())
-        })?;
-        let facts = Facts {
-            generated: clock::now(),
+        let order = Order {
+            paths: &paths,
+            deployment: config.deployment.clone(),
             host: daemon::host(),
-            product: format!("crmwarden {}", env!("CARGO_PKG_VERSION")),
-            trail: TrailFacts {
-                origin: outcome.origin.clone(),
-                size: outcome.size,
-                root: outcome.root.clone(),
-                checkpoint: String::from_utf8_lossy(&note).into_owned(),
-                began: public.began,
-                log_key: public.trust.log.vkey(),
-                verdict: verdict.unwrap_or_default(),
-            },
+            framework,
+            period: (from, to),
+            zone,
+            now: clock::now(),
         };
-        let (_, files) = collector.finish(facts, &keys.report);
+        let Made { files, outcome } = make(&RealDisk, order)?;
         RealDisk
             .make_dir(&self.out, 0o750)
             .map_err(|error| TrailError::io("make the folder", &self.out, error))?;

@@ -6,7 +6,7 @@
 //! | `/incidents`, `/incidents/<id>` | by state; one with its timeline, evidence, deadlines, and what can be done |
 //! | `/findings`, `/search` | newest findings; events and findings by who, what, when and text |
 //! | `/entries/<n>`, `/entries/<n>/proof` | an entry as it stands, and its proof as a `.tlog-proof` file |
-//! | `/sources`, `/trail`, `/alerts`, `/reports` | coverage; head, anchors and verification; outbox and silences; how to report |
+//! | `/sources`, `/trail`, `/alerts`, `/reports` | coverage; head, anchors and verification; outbox and silences; reports, made here |
 //!
 //! Invariants:
 //! * no script at all: every page works with a browser that runs none, and the content security policy allows none;
@@ -18,6 +18,7 @@
 //! Sessions live in memory, [`SESSIONS_MAX`] at a time, each [`SESSION_HOURS`] hours: a restart signs everybody out.
 
 mod pages;
+mod reports;
 mod session;
 
 pub use session::{Person, Role};
@@ -28,8 +29,10 @@ use crate::metrics::Metrics;
 use crate::model::duration;
 use crate::model::{Pseudonyms, Time};
 use crate::pipeline::ToWriter;
+use crate::policy::framework::Framework;
 use crate::response::Quiet;
 use crate::search::{self, Found, Query};
+use crate::trail::Paths;
 use crate::trail::disk::Disk;
 use crate::trail::note::Verifier;
 use crate::trail::publish::Log;
@@ -74,10 +77,14 @@ pub struct Console {
     pub details: Option<(PathBuf, Pseudonyms)>,
     /// The log key.
     pub log: Verifier,
-    /// What the commands on the pages name.
-    pub state: String,
+    /// Where trail and keys are; the commands on the pages name it.
+    pub paths: Paths,
+    /// The deployment's name.
+    pub deployment: String,
+    /// This machine.
+    pub host: String,
     /// Frameworks that a report can be made for.
-    pub frameworks: Vec<String>,
+    pub frameworks: Vec<Framework>,
 }
 
 struct Shared {
@@ -109,7 +116,8 @@ impl Console {
             .route("/sources", get(sources))
             .route("/trail", get(trail))
             .route("/alerts", get(alerts))
-            .route("/reports", get(reports))
+            .route("/reports", get(reports::list).post(reports::order))
+            .route("/reports/{bundle}/{file}", get(reports::file))
             .route("/act", post(act))
             .route("/sign-out", post(sign_out))
             .layer(middleware::from_fn_with_state(Arc::clone(&shared), signed_in));
@@ -273,7 +281,7 @@ async fn overview(State(app): State<App>, axum::Extension(session): Who) -> Resp
     let made = async {
         let status = ask(&app, Ask::Status, None).await?;
         let incidents = ask(&app, Ask::Incidents { all: false }, None).await?;
-        let measured = app.console.metrics.text().unwrap_or_default();
+        let measured = app.console.metrics.values();
         Ok(pages::overview(&session, &status["status"], &incidents, &measured))
     };
     page(made.await, &session)
@@ -285,14 +293,28 @@ async fn incidents(
     RawQuery(query): RawQuery,
 ) -> Response {
     let all = members(query.unwrap_or_default().as_bytes()).contains_key("all");
-    let made =
-        ask(&app, Ask::Incidents { all }, None).await.map(|said| pages::incidents(&session, &said, all));
-    page(made, &session)
+    let made = async {
+        looked(&app, &session, "incidents".into()).await?;
+        let said = ask(&app, Ask::Incidents { all }, None).await?;
+        Ok(pages::incidents(&session, &said, all))
+    };
+    page(made.await, &session)
+}
+
+/// Who looks at what the trail says of people leaves an entry, as the commands do: the first look of a session at a
+/// page, and one an hour as long as somebody goes on looking.
+async fn looked(app: &App, session: &Session, at: String) -> Result<(), String> {
+    if app.sessions.is_known_look(&session.csrf, &at) {
+        return Ok(());
+    }
+    let said = Ask::Access { what: "console".into(), detail: at };
+    ask(app, said, Some(session.name.clone())).await.map(|_| ())
 }
 
 async fn incident(State(app): State<App>, axum::Extension(session): Who, Rest(id): Rest<String>) -> Response {
     let made = async {
         let said = ask(&app, Ask::Show { incident: id.clone() }, None).await?;
+        looked(&app, &session, format!("incident {id}")).await?;
         let outbox = ask(&app, Ask::Outbox, None).await?;
         let query = Query { incident: Some(id), limit: LISTED, ..Query::default() };
         let found = look(&app, query).await?;
@@ -328,7 +350,11 @@ async fn look(app: &App, query: Query) -> Result<Found, String> {
 async fn findings(State(app): State<App>, axum::Extension(session): Who) -> Response {
     // Only findings have a rule, and every rule's name begins with nothing.
     let query = Query { rule: Some(String::new()), limit: LISTED, ..Query::default() };
-    page(look(&app, query).await.map(|found| pages::findings(&session, &found)), &session)
+    let made = async {
+        looked(&app, &session, "findings".into()).await?;
+        Ok(pages::findings(&session, &look(&app, query).await?))
+    };
+    page(made.await, &session)
 }
 
 async fn searched(
@@ -392,15 +418,20 @@ async fn included(app: &App, index: u64) -> Result<(Vec<u8>, TlogProof, u64), St
 }
 
 async fn entry(State(app): State<App>, axum::Extension(session): Who, Rest(index): Rest<u64>) -> Response {
-    let made = included(&app, index).await;
-    page(
-        made.map(|(line, proof, size)| pages::entry(&session, index, &line, proof.hashes.len(), size)),
-        &session,
-    )
+    let made = async {
+        looked(&app, &session, format!("entry {index}")).await?;
+        let (line, proof, size) = included(&app, index).await?;
+        Ok(pages::entry(&session, index, &line, proof.hashes.len(), size))
+    };
+    page(made.await, &session)
 }
 
 async fn proof(State(app): State<App>, axum::Extension(session): Who, Rest(index): Rest<u64>) -> Response {
-    match included(&app, index).await {
+    let made = async {
+        looked(&app, &session, format!("entry {index}")).await?;
+        included(&app, index).await
+    };
+    match made.await {
         Err(why) => page(Err(why), &session),
         Ok((_, proof, _)) => {
             let name = format!("attachment; filename=\"entry-{index}.tlog-proof\"");
@@ -411,7 +442,7 @@ async fn proof(State(app): State<App>, axum::Extension(session): Who, Rest(index
 }
 
 async fn sources(State(app): State<App>, axum::Extension(session): Who) -> Response {
-    let measured = app.console.metrics.text().unwrap_or_default();
+    let measured = app.console.metrics.values();
     let made = ask(&app, Ask::Status, None).await;
     page(made.map(|status| pages::sources(&session, &status["status"], &measured)), &session)
 }
@@ -419,11 +450,17 @@ async fn sources(State(app): State<App>, axum::Extension(session): Who) -> Respo
 async fn trail(State(app): State<App>, axum::Extension(session): Who) -> Response {
     let made = async {
         let status = ask(&app, Ask::Status, None).await?;
-        let measured = app.console.metrics.text().unwrap_or_default();
+        let measured = app.console.metrics.values();
         let path = app.console.folder.join("checkpoint");
         let note = app.console.disk.read_small(&path, crate::trail::note::NOTE_MAX as u64).ok().flatten();
         let note = String::from_utf8_lossy(&note.unwrap_or_default()).into_owned();
-        Ok(pages::trail(&session, &status["status"], &measured, &note, &app.console.state))
+        Ok(pages::trail(
+            &session,
+            &status["status"],
+            &measured,
+            &note,
+            &app.console.paths.state.display().to_string(),
+        ))
     };
     page(made.await, &session)
 }
@@ -437,21 +474,11 @@ async fn alerts(State(app): State<App>, axum::Extension(session): Who) -> Respon
     page(made.await, &session)
 }
 
-async fn reports(State(app): State<App>, axum::Extension(session): Who) -> Response {
-    html(pages::reports(&session, &app.console.frameworks)).into_response()
-}
-
 /// Every change: the form says what, the session who, and the writer decides.
 async fn act(State(app): State<App>, axum::Extension(session): Who, RawForm(form): RawForm) -> Response {
     let form = members(&form);
-    let forbidden = |why: &str| (StatusCode::FORBIDDEN, html(pages::trouble(&session, why))).into_response();
-    if form.get("csrf") != Some(&session.csrf) {
-        return forbidden(
-            "This form is not of your session. Go back, load the page again and try once more.",
-        );
-    }
-    if session.role != Role::Responder {
-        return forbidden("Your role is reader: you see everything and change nothing.");
+    if let Some(refusal) = session.refuses(&form) {
+        return (StatusCode::FORBIDDEN, html(pages::trouble(&session, refusal))).into_response();
     }
     let made = async {
         let (request, place) = wanted(&form)?;

@@ -1,7 +1,9 @@
 //! The pages. Values in, HTML out; everything is escaped by the templates, and text from logs is made harmless first.
 
+use super::reports::Bundle;
 use super::session::{Role, Session};
 use crate::alert::text::{from_log, visible};
+use crate::metrics::Values;
 use crate::search::{Found, Hit};
 use maud::{DOCTYPE, Markup, html};
 use serde_json::Value;
@@ -27,11 +29,6 @@ fn when(value: &Value) -> String {
 
 fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
-}
-
-/// The value of a metric by its whole name with labels.
-fn metric(measured: &str, name: &str) -> Option<f64> {
-    measured.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?.parse().ok()
 }
 
 fn number(value: f64) -> String {
@@ -120,18 +117,20 @@ fn fact(name: &str, value: &Markup) -> Markup {
 }
 
 /// Is everything alive.
-pub(super) fn overview(session: &Session, status: &Value, incidents: &Value, measured: &str) -> Markup {
+pub(super) fn overview(session: &Session, status: &Value, incidents: &Value, measured: &Values) -> Markup {
     let open = list(&incidents["incidents"]);
     let of = |severity: &str| open.iter().filter(|incident| incident["severity"] == severity).count();
     let owed: u64 =
         status["owed"].as_object().into_iter().flatten().filter_map(|(_, count)| count.as_u64()).sum();
-    let lag = status["events"].as_object().into_iter().flatten().filter_map(|(source, _)| {
-        metric(measured, &format!("crmwarden_source_lag_seconds{{source=\"{source}\"}}"))
-    });
+    let lag = status["events"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter_map(|(source, _)| measured.of("source_lag_seconds", source));
     let lag = lag.fold(0.0, f64::max);
     let anchored = status["anchored"].as_u64().unwrap_or_default();
     let signed = status["signed"].as_u64().unwrap_or_default();
-    let verified = metric(measured, "crmwarden_last_verification_success");
+    let verified = measured.one("last_verification_success");
     let body = html! {
         div.tiles {
             (tile("Open incidents", &number(open.len() as f64), if of("critical") + of("high") > 0 { "bad" } else { "good" },
@@ -412,25 +411,10 @@ pub(super) fn entry(session: &Session, index: u64, line: &[u8], hashes: usize, s
 }
 
 /// What is read, how far, and what is wrong with it.
-pub(super) fn sources(session: &Session, status: &Value, measured: &str) -> Markup {
-    let value =
-        |name: &str, source: &str| metric(measured, &format!("crmwarden_{name}{{source=\"{source}\"}}"));
-    let defects = |source: &str| -> f64 {
-        let of = format!("source=\"{source}\"");
-        let lines = measured
-            .lines()
-            .filter(|line| line.starts_with("crmwarden_defects_total{") && line.contains(&of));
-        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
-    };
-    let unseen: Vec<(&str, &str)> = measured
-        .lines()
-        .filter_map(|line| line.strip_prefix("crmwarden_not_observable{reason=\"")?.split_once("\"} "))
-        .filter(|(_, count)| *count != "0")
-        .collect();
-    let known: std::collections::BTreeSet<&str> = measured
-        .lines()
-        .filter_map(|line| line.strip_prefix("crmwarden_source_lag_bytes{source=\"")?.split('"').next())
-        .collect();
+pub(super) fn sources(session: &Session, status: &Value, measured: &Values) -> Markup {
+    let value = |name: &str, source: &str| measured.of(name, source);
+    let unseen: Vec<(&str, f64)> = measured.all("not_observable").filter(|(_, count)| *count > 0.0).collect();
+    let known = measured.all("source_lag_bytes").map(|(source, _)| source);
     let body = html! {
         div.scroll { table {
             thead { tr { th { "Source" } th.n { "Events in the trail" } th.n { "Read since start" } th.n { "Unread bytes" } th.n { "Lag, s" } th.n { "Feed delay, s" } th.n { "Defects" } } }
@@ -441,19 +425,19 @@ pub(super) fn sources(session: &Session, status: &Value, measured: &str) -> Mark
                 td.n { (number(value("source_lag_bytes", source).unwrap_or_default())) }
                 td.n { (number(value("source_lag_seconds", source).unwrap_or_default())) }
                 td.n { (number(value("source_feed_delay_seconds", source).unwrap_or_default())) }
-                td.n { (number(defects(source))) }
+                td.n { (number(value("defects_total", source).unwrap_or_default())) }
             } } }
         } }
         h2 { "Not observable" }
         @if unseen.is_empty() { p.soft { "Everything that the policies say could be compared, or nothing was compared yet." } }
-        @else { ul { @for (reason, count) in unseen { li { (visible(reason).replace('_', " ")) ": " (count) } } } }
+        @else { ul { @for (reason, count) in unseen { li { (visible(reason).replace('_', " ")) ": " (number(count)) } } } }
     };
     frame(Some(session), "Sources", "/sources", &body)
 }
 
 /// Head, anchors, verification, and how a stranger checks it.
-pub(super) fn trail(session: &Session, status: &Value, measured: &str, note: &str, state: &str) -> Markup {
-    let at = metric(measured, "crmwarden_last_verification_timestamp_seconds").filter(|at| *at > 0.0);
+pub(super) fn trail(session: &Session, status: &Value, measured: &Values, note: &str, state: &str) -> Markup {
+    let at = measured.one("last_verification_timestamp_seconds").filter(|at| *at > 0.0);
     let at = at.map(|at| crate::model::Time::from_seconds(at as i64).to_string());
     let body = html! {
         dl.facts {
@@ -463,7 +447,7 @@ pub(super) fn trail(session: &Session, status: &Value, measured: &str, note: &st
             (fact("Newest", &html! { (when(&status["newest"])) }))
             (fact("Policies", &html! { code.break { (text(&status["policy"])) } }))
             (fact("Verified", &html! { @match &at {
-                Some(at) => { (when(&Value::from(at.as_str()))) ", " @if metric(measured, "crmwarden_last_verification_success") == Some(1.0) { "whole" } @else { strong { "not what was signed" } } }
+                Some(at) => { (when(&Value::from(at.as_str()))) ", " @if measured.one("last_verification_success") == Some(1.0) { "whole" } @else { strong { "not what was signed" } } }
                 None => "not since this start",
             } }))
         }
@@ -527,14 +511,26 @@ pub(super) fn alerts(session: &Session, outbox: &Value, silences: &Value) -> Mar
 }
 
 /// How reports are made.
-pub(super) fn reports(session: &Session, frameworks: &[String]) -> Markup {
+pub(super) fn reports(session: &Session, frameworks: &[String], made: &[Bundle]) -> Markup {
     let body = html! {
-        p { "A report is a signed bundle for a period and a framework: evidence, exceptions, and what was not measured. It is made at the command line, by whoever holds the report key:" }
-        @for framework in frameworks {
-            pre { "crmwarden report --framework " (visible(framework)) " --from 2026-10-01 --to 2027-01-01 -o report\n" }
-        }
+        p { "A report is a signed bundle for a period and a framework: evidence, exceptions, and what was not measured. Making one verifies and reads the whole trail, some two seconds for a million entries." }
         @if frameworks.is_empty() { p.soft { "No framework is among the policies." } }
-        p.soft { "The bundle holds VERIFY.md: how a stranger checks it with ssh-keygen, minisign or openssl." }
+        @else if session.role == Role::Responder {
+            form.search method="post" action="/reports" {
+                input type="hidden" name="csrf" value=(session.csrf);
+                label { "Framework " select name="framework" { @for framework in frameworks { option { (visible(framework)) } } } }
+                label { "First day " input name="from" required placeholder="2026-10-01" pattern="[0-9]{4}-[0-9]{2}-[0-9]{2}"; }
+                label { "Day after the last " input name="to" required placeholder="2027-01-01" pattern="[0-9]{4}-[0-9]{2}-[0-9]{2}"; }
+                button type="submit" { "Make it" }
+            }
+            p.soft { "Days begin at midnight UTC. For another time zone: " code { "crmwarden report --tz" } "." }
+        } @else { p.soft { "Your role is reader: whoever may act can make one, here or with " code { "crmwarden report" } "." } }
+        @if made.is_empty() { p.soft { "None was made here yet." } }
+        @for (bundle, files) in made {
+            h2 { (visible(bundle)) }
+            ul { @for file in files { li { a href={ "/reports/" (bundle) "/" (file) } { (visible(file)) } } } }
+        }
+        p.soft { "VERIFY.md in each bundle says how a stranger checks it with ssh-keygen, minisign or openssl." }
     };
     frame(Some(session), "Reports", "/reports", &body)
 }

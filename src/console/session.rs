@@ -4,13 +4,17 @@ use super::{SESSION_HOURS, SESSIONS_MAX};
 use crate::listen::Token;
 use crate::model::event::words;
 use axum::http::{HeaderMap, header};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Attempts to sign in within [`WINDOW`], by everybody together.
 const ATTEMPTS: usize = 20;
 const WINDOW: Duration = Duration::from_secs(60);
+/// After so long a look at the same page is told again.
+const LOOK_AGAIN: Duration = Duration::from_secs(3600);
+/// Looks that are remembered.
+const LOOKS_MAX: usize = 10_000;
 
 words!(
     /// What somebody may do.
@@ -44,9 +48,22 @@ pub struct Session {
     until: Instant,
 }
 
+impl Session {
+    /// Why this form changes nothing; `None`: it may.
+    pub(super) fn refuses(&self, form: &BTreeMap<String, String>) -> Option<&'static str> {
+        if form.get("csrf") != Some(&self.csrf) {
+            return Some("This form is not of your session. Go back, load the page again and try once more.");
+        }
+        let may = self.role == Role::Responder;
+        (!may).then_some("Your role is reader: you see everything and change nothing.")
+    }
+}
+
 /// All of them.
 #[derive(Default)]
 pub(super) struct Sessions {
+    /// Looks that stand in the trail: session and page, and when.
+    looks: Mutex<HashMap<(String, String), Instant>>,
     open: Mutex<HashMap<String, Session>>,
     invitation: Mutex<Option<String>>,
     attempts: Mutex<Vec<Instant>>,
@@ -78,6 +95,23 @@ impl Sessions {
             *invitation = None;
         }
         known
+    }
+
+    /// Whether this look of a session (by its form token) stands in the trail already; from now on it does.
+    pub(super) fn is_known_look(&self, session: &str, at: &str) -> bool {
+        let mut looks = locked(&self.looks);
+        let key = (session.to_owned(), at.to_owned());
+        if looks.get(&key).is_some_and(|since| since.elapsed() < LOOK_AGAIN) {
+            return true;
+        }
+        if looks.len() >= LOOKS_MAX {
+            looks.retain(|_, since| since.elapsed() < LOOK_AGAIN);
+        }
+        // Where too many are remembered, each look is an entry: too much said rather than too little.
+        if looks.len() < LOOKS_MAX {
+            looks.insert(key, Instant::now());
+        }
+        false
     }
 
     /// Whether another attempt to sign in may be made now.

@@ -102,8 +102,10 @@ pub(super) fn console(
         folder: trail.folder().to_owned(),
         details,
         log: log_key(trail)?,
-        state: config.state.display().to_string(),
-        frameworks: policies.frameworks.iter().map(|framework| framework.id.clone()).collect(),
+        paths: crate::trail::Paths { state: config.state.clone(), keys: config.keys.clone() },
+        deployment: config.deployment.clone(),
+        host: super::host(),
+        frameworks: policies.frameworks.clone(),
     };
     Ok(Some(console.routes(invite)))
 }

@@ -25,9 +25,11 @@ mod entry;
 mod evidence;
 mod judge;
 mod list;
+mod make;
 pub mod minisign;
 mod page;
 mod parts;
+mod public;
 mod query;
 pub mod sshsig;
 #[cfg(test)]
@@ -37,6 +39,8 @@ pub use bundle::File;
 pub use collect::{Collector, Scope};
 pub use entry::EntryView;
 pub use list::{List, ROWS_KEPT, Row};
+pub use make::{Made, Order, make};
+pub use public::Public;
 
 use crate::model::Time;
 use ed25519_dalek::SigningKey;

@@ -127,7 +127,7 @@ impl Hits {
         match self {
             Hits::Tally(entries, _) | Hits::Numbers(entries) => last(entries, limit),
             Hits::Parts(parts) => parts.iter().filter_map(|entries| last(entries, limit)).max(),
-            Hits::Distinct(values) => values.times().filter(|time| *time <= limit).max(),
+            Hits::Distinct(values) => values.newest_until(limit),
             Hits::Past(_) => None,
         }
     }
@@ -143,9 +143,8 @@ impl Hits {
                 return None;
             }
             Hits::Tally(entries, _) => within(entries, start, end).map(|(_, number)| number).sum(),
-            Hits::Distinct(values) => {
-                values.times().filter(|time| (start..=end).contains(time)).count() as f64
-            }
+            Hits::Distinct(values) if correlation.test.is_above(values.len() as f64) => return None,
+            Hits::Distinct(values) => values.within(start, end) as f64,
             Hits::Numbers(entries) => {
                 let numbers: Vec<f64> = within(entries, start, end).map(|(_, number)| number).collect();
                 middle(correlation, numbers)?

@@ -1,0 +1,151 @@
+//! Reports on the console: made on demand by whoever may act, kept under `reports/` in the state folder, handed out
+//! as they were signed.
+//!
+//! The files are served as downloads and never shown: a page of the console shows nothing that it did not make.
+
+use super::{App, Who, members, page, pages, request, see};
+use crate::clock;
+use crate::control::Ask;
+use crate::model::Time;
+use crate::report::{Order, make};
+use crate::trail::disk::replace;
+use axum::extract::{Path as Rest, RawForm, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Bundles that are kept; whoever wants another removes one.
+const REPORTS_MAX: usize = 64;
+/// Longest file that is handed out.
+const FILE_MAX: u64 = 256 << 20;
+
+/// A bundle: its folder's name and its files.
+pub(super) type Bundle = (String, Vec<String>);
+
+fn folder(app: &App) -> PathBuf {
+    app.console.paths.state.join("reports")
+}
+
+/// What is there, newest first.
+fn bundles(app: &App) -> std::io::Result<Vec<Bundle>> {
+    let folder = folder(app);
+    let mut names = app.console.disk.names(&folder)?;
+    names.sort_unstable_by(|one, other| other.cmp(one));
+    let with_files = |name: String| {
+        let mut files = app.console.disk.names(&folder.join(&name))?;
+        files.sort_unstable();
+        Ok((name, files))
+    };
+    names.into_iter().take(REPORTS_MAX).map(with_files).collect()
+}
+
+/// The page.
+pub(super) async fn list(State(app): State<App>, axum::Extension(session): Who) -> Response {
+    let frameworks: Vec<String> = app.console.frameworks.iter().map(|it| it.id.clone()).collect();
+    let at = Arc::clone(&app);
+    let found = tokio::task::spawn_blocking(move || bundles(&at)).await;
+    let found = match found {
+        Ok(found) => found.map_err(|error| format!("the folder of reports cannot be read: {error}")),
+        Err(_) => Err("the folder of reports cannot be read".to_owned()),
+    };
+    page(found.map(|found| pages::reports(&session, &frameworks, &found)), &session)
+}
+
+/// Makes one: framework, first day, first day after, in UTC.
+pub(super) async fn order(
+    State(app): State<App>,
+    axum::Extension(session): Who,
+    RawForm(form): RawForm,
+) -> Response {
+    let form = members(&form);
+    if let Some(refusal) = session.refuses(&form) {
+        return (StatusCode::FORBIDDEN, super::html(pages::trouble(&session, refusal))).into_response();
+    }
+    let text = |name: &str| form.get(name).map(|text| text.trim().to_owned()).unwrap_or_default();
+    let made = async {
+        let framework = app.console.frameworks.iter().find(|it| it.id == text("framework")).cloned();
+        let framework = framework.ok_or("this framework is not among the policies")?;
+        let day = |name: &str| {
+            Time::parse_date(&text(name))
+                .ok_or_else(|| format!("`{}` is no date like 2026-11-22", text(name)))
+        };
+        let (from, to) = (day("from")?, day("to")?);
+        if from >= to {
+            return Err("the period is empty: the first day must be before the day after the last".to_owned());
+        }
+        let Ok(_place) = app.searches.try_acquire() else {
+            return Err("others are reading the trail: try again in a moment".into());
+        };
+        let (at, name) = (Arc::clone(&app), session.name.clone());
+        let work = move || {
+            let detail = format!("framework {} from {from} to {to}", framework.id);
+            request(&at.console.writer, Ask::Access { what: "report".into(), detail }, Some(name))?;
+            write(&at, framework, (from, to))
+        };
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err("the report ended early".into()))
+    };
+    match made.await {
+        Ok(()) => see("/reports"),
+        Err(why) => page(Err(why), &session),
+    }
+}
+
+fn write(
+    app: &App,
+    framework: crate::policy::framework::Framework,
+    period: (Time, Time),
+) -> Result<(), String> {
+    let console = &app.console;
+    let failed = |error: std::io::Error| format!("the report cannot be written: {error}");
+    if console.disk.names(&folder(app)).map_err(failed)?.len() >= REPORTS_MAX {
+        let place = folder(app).display().to_string();
+        return Err(format!("{REPORTS_MAX} reports are kept in {place}: remove what is not needed any more"));
+    }
+    let now = clock::now();
+    let day = |time: Time| time.to_string().chars().take(10).collect::<String>();
+    let stamp: String = now.to_string().chars().filter(char::is_ascii_digit).take(14).collect();
+    let name = format!("{stamp}-{}-{}-{}", framework.id, day(period.0), day(period.1));
+    let order = Order {
+        paths: &console.paths,
+        deployment: console.deployment.clone(),
+        host: console.host.clone(),
+        framework,
+        period,
+        zone: jiff::tz::TimeZone::UTC,
+        now,
+    };
+    let made = make(&*console.disk, order).map_err(|error| error.to_string())?;
+    let at = folder(app).join(name);
+    console.disk.make_dir(&at, 0o750).map_err(failed)?;
+    for file in &made.files {
+        replace(&*console.disk, &at.join(&file.name), &file.bytes, 0o640).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// One file of a bundle. Only what the page lists is found, so no name leads elsewhere.
+pub(super) async fn file(
+    State(app): State<App>,
+    axum::Extension(session): Who,
+    Rest((bundle, name)): Rest<(String, String)>,
+) -> Response {
+    let (at, wanted) = (Arc::clone(&app), name.clone());
+    let work = move || {
+        let known = bundles(&at).ok()?;
+        let (folder_name, _) = known.iter().find(|(it, files)| *it == bundle && files.contains(&wanted))?;
+        at.console.disk.read_small(&folder(&at).join(folder_name).join(&wanted), FILE_MAX).ok().flatten()
+    };
+    match tokio::task::spawn_blocking(work).await.ok().flatten() {
+        None => page(Err("there is no such file".into()), &session),
+        Some(bytes) => {
+            let kind = (header::CONTENT_TYPE, "application/octet-stream".to_owned());
+            let shown: String = name
+                .chars()
+                .filter(|it| it.is_ascii_alphanumeric() || matches!(it, '.' | '_' | '-'))
+                .collect();
+            let place = (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{shown}\""));
+            ([kind, place], bytes).into_response()
+        }
+    }
+}
