@@ -147,6 +147,7 @@ impl RawBrief<'_> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::model::json::no_mask;
 
