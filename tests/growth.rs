@@ -258,3 +258,48 @@ fn the_readme_states_these_bounds() {
     let evicted = row("entries about what rules forget");
     assert!(evicted.contains("one an hour and rule") && EVICTIONS_EVERY.as_secs() == 3600, "{evicted}");
 }
+
+/// Label values come from closed sets: whoever writes a CRM's log can fill none of them, however many users,
+/// addresses, tables and actions he invents.
+#[test]
+fn whoever_writes_the_log_cannot_grow_the_metrics() {
+    let home = Home::new(
+        "sources:\n  - name: web\n    file: { paths: [\"web.log\"] }\n    format: access_log.combined\n  \
+         - name: dv\n    file: { paths: [\"dv.jsonl\"] }\n    format: dataverse.audit\n  \
+         - name: sf\n    file: { paths: [\"sf.csv\"] }\n    format: salesforce.event_log\n",
+    );
+    let mut running = writer::start(&home, &Hands::at(MORNING));
+    let mut write = |numbers: std::ops::Range<u32>| {
+        for number in numbers {
+            let evil = format!("evil{number}");
+            let web = format!(
+                "10.{}.{}.7 - {evil} [20/Nov/2026:10:00:00 +0000] \"{evil} /{evil}?login={evil} HTTP/1.1\" 4{:02} 5 \"{evil}\" \"{evil}\"",
+                number / 256,
+                number % 256,
+                number % 100
+            );
+            let dv = format!(
+                "{{\"auditid\":\"{evil}\",\"createdon\":\"2026-11-20T10:00:00Z\",\"action\":{},\"operation\":{},\
+                 \"objecttypecode\":\"{evil}\",\"_userid_value\":\"{evil}\",\"{evil}\":\"\\\"}} {evil}\"}}",
+                10_000 + number,
+                number
+            );
+            let sf =
+                format!("\"{evil}\",\"2026-11-20T10:00:00Z\",\"{evil}\",\"{evil}\",\"{evil}\",\"125000\"");
+            let broken = format!("{evil} \"}} {{{evil}");
+            running.records("web", None, &[web, broken.clone()]);
+            running.records("dv", None, &[dv, broken.clone()]);
+            let header =
+                ["EVENT_TYPE", "TIMESTAMP_DERIVED", "REQUEST_ID", "USER_ID", "METHOD_NAME", "ROWS_PROCESSED"];
+            running.records("sf", Some(&header), &[sf, broken]);
+        }
+        running.pass(Duration::from_secs(2));
+        let text = running.metrics.text().unwrap();
+        let series = |line: &str| line.rsplit_once(' ').map(|(series, _)| series.to_owned());
+        text.lines().filter(|line| !line.starts_with('#')).filter_map(series).collect::<BTreeSet<String>>()
+    };
+    let few = write(0..100);
+    let many = write(100..1_500);
+    assert!(few.len() > 50 && many.iter().all(|series| !series.contains("evil")), "{many:?}");
+    assert_eq!(few, many, "no series is new");
+}

@@ -38,3 +38,32 @@ fn the_unit_is_hardened() {
     };
     assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stdout));
 }
+
+/// What systemd says of a unit whose command is this build's.
+fn verified(text: &str) -> Option<(bool, String)> {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("crmwarden.service");
+    fs::write(&place, text.replace("/usr/bin/crmwarden", env!("CARGO_BIN_EXE_crmwarden"))).unwrap();
+    let output = Command::new("systemd-analyze")
+        .args(["verify", "--man=no"])
+        .arg(&place)
+        .stdin(Stdio::null())
+        .output();
+    let Ok(output) = output else {
+        assert!(std::env::var("CRMWARDEN_REQUIRE_ALL").is_err(), "systemd-analyze is missing");
+        eprintln!("skipped: systemd-analyze is missing");
+        return None;
+    };
+    Some((output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned()))
+}
+
+#[test]
+fn systemd_has_nothing_to_say_about_the_unit() {
+    let text = fs::read_to_string(unit()).unwrap();
+    let Some((good, said)) = verified(&text) else { return };
+    // Other units of the machine are not ours to mend.
+    let ours: Vec<&str> = said.lines().filter(|line| line.contains("crmwarden")).collect();
+    assert!(good && ours.is_empty(), "{said}");
+    let (_, said) = verified(&text.replace("ProtectSystem=", "ProtectSytem=")).unwrap();
+    assert!(said.contains("ProtectSytem"), "a misspelt word is told: {said}");
+}

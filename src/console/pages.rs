@@ -513,7 +513,7 @@ pub(super) fn alerts(session: &Session, outbox: &Value, silences: &Value) -> Mar
 /// How reports are made.
 pub(super) fn reports(session: &Session, frameworks: &[String], made: &[Bundle]) -> Markup {
     let body = html! {
-        p { "A report is a signed bundle for a period and a framework: evidence, exceptions, and what was not measured. Making one verifies and reads the whole trail, some two seconds for a million entries." }
+        p { "A report is a signed bundle for a period and a framework: evidence, exceptions, and what was not measured. Making one verifies and reads the whole trail: some ten seconds for a million entries." }
         @if frameworks.is_empty() { p.soft { "No framework is among the policies." } }
         @else if session.role == Role::Responder {
             form.search method="post" action="/reports" {
