@@ -80,7 +80,9 @@ impl Serialize for Rules<'_> {
 
 impl Serialize for Groups<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.groups.iter().map(|(key, group)| save(key, group)))
+        let mut groups: Vec<_> = self.0.groups.iter().collect();
+        groups.sort_unstable_by_key(|(key, _)| *key);
+        serializer.collect_seq(groups.into_iter().map(|(key, group)| save(key, group)))
     }
 }
 

@@ -11,12 +11,12 @@
 //!   go first, ties by key; each is counted by rule.
 
 use super::habit::{Brought, Place};
-use super::hits::{Hits, LATENESS, NODE, Value, block};
+use super::hits::{Hits, LATENESS, Value, block};
 use super::rule::{Correlation, DetectionRule, Kind};
 use super::stateless::Matches;
 use super::{finding, view};
 use crate::model::{Event, Finding};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// Seconds of event time that a quiet group is kept beyond its window: event-log files of a whole day arrive
@@ -52,7 +52,8 @@ pub(super) struct Windows {
 /// One correlation's groups.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct State {
-    pub(super) groups: BTreeMap<Vec<String>, Group>,
+    /// By key. Their order here means nothing: what depends on one sorts.
+    pub(super) groups: HashMap<Vec<String>, Group>,
     /// Newest event time seen.
     pub(super) newest: i64,
     /// Event time of the last look for quiet groups.
@@ -73,7 +74,8 @@ pub(super) struct Group {
 impl Group {
     /// Memory, with its place in the map.
     pub(super) fn bytes(key: &[String], hits: &Hits) -> usize {
-        let place = (size_of::<Group>() + size_of::<Vec<String>>()) * 11 / 7 + NODE;
+        // A table is between seven sixteenths and seven eighths full.
+        let place = (size_of::<Group>() + size_of::<Vec<String>>() + 1) * 12 / 7;
         let texts: usize = key.iter().map(|text| block(text.len())).sum();
         place + block(size_of_val(key)) + texts + hits.bytes()
     }
@@ -200,7 +202,7 @@ impl Windows {
 /// Works on the group of a key. Nearly every event belongs to one that is there, so the key is copied only where it
 /// is not.
 fn with_group<R>(
-    groups: &mut BTreeMap<Vec<String>, Group>,
+    groups: &mut HashMap<Vec<String>, Group>,
     key: &Vec<String>,
     (correlation, time): (&Correlation, i64),
     work: impl FnOnce(&mut Group) -> R,
