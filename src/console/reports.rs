@@ -18,7 +18,7 @@ use std::sync::Arc;
 /// Bundles that are kept; whoever wants another removes one.
 const REPORTS_MAX: usize = 64;
 /// Longest file that is handed out.
-const FILE_MAX: u64 = 256 << 20;
+const FILE_MAX: u64 = 64 << 20;
 
 /// A bundle: its folder's name and its files.
 pub(super) type Bundle = (String, Vec<String>);
@@ -33,11 +33,12 @@ fn bundles(app: &App) -> std::io::Result<Vec<Bundle>> {
     let mut names = app.console.disk.names(&folder)?;
     names.sort_unstable_by(|one, other| other.cmp(one));
     let with_files = |name: String| {
-        let mut files = app.console.disk.names(&folder.join(&name))?;
+        // What is no folder was put there by somebody else.
+        let mut files = app.console.disk.names(&folder.join(&name)).ok()?;
         files.sort_unstable();
-        Ok((name, files))
+        Some((name, files))
     };
-    names.into_iter().take(REPORTS_MAX).map(with_files).collect()
+    Ok(names.into_iter().take(REPORTS_MAX).filter_map(with_files).collect())
 }
 
 /// The page.
