@@ -47,7 +47,8 @@ def verify(trust, folder, ask):
         for line in lines:
             entry, leaf = json.loads(line), sha(b"\0", line)
             begin = '{"i":%d,"prev":"%s","t":"%s","kind":"%s"' % (index, prev.hex(), entry["t"], entry["kind"])
-            need(line.startswith(begin.encode()) and entry["t"] >= time, f"entry {index} does not follow the one before")
+            same = line.startswith(begin.encode()) and line[-1:] == b"}" and (entry["i"], entry["prev"]) == (index, prev.hex())
+            need(same and entry["t"] >= time, f"entry {index} does not follow the one before")
             need(index or leaf.hex() == trust["entry0"], "entry 0 is not the one of the trust file")
             if entry["kind"] == "key.epoch":
                 need(coming is None and entry["epoch"] == epoch + 1, f"entry {index}: not the next epoch")

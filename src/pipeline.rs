@@ -197,7 +197,10 @@ pub fn work(
     loop {
         while spent.try_recv().is_ok() {} // Dropped on the thread that allocated it.
         let message = match inbox.recv_timeout(TURN) {
-            Ok(ToStage::Batch(batch, observed)) => ToWriter::Staged(Box::new(stage.work(*batch, observed))),
+            Ok(ToStage::Batch(batch, observed)) => {
+                stage.learn(&batch.raw_key);
+                ToWriter::Staged(Box::new(stage.work(*batch, observed)))
+            }
             Ok(ToStage::Notices(source, notices)) => ToWriter::Notices(source, notices),
             Ok(ToStage::Lag(source, lag)) => ToWriter::Lag(source, lag),
             Ok(ToStage::Done(rest)) => ToWriter::Done(rest),

@@ -155,6 +155,13 @@ impl Stage {
         Ok(())
     }
 
+    /// Remembers the key of a batch, for what was read under it must be known under the next one, too.
+    pub fn learn(&mut self, key: &Key) {
+        if self.others.iter().all(|known| known.number() != key.number()) {
+            self.others.push(key.clone());
+        }
+    }
+
     /// Works on a batch that was read at `observed`.
     pub fn work(&self, batch: Batch, observed: Time) -> Staged {
         let mut staged = Staged {
@@ -189,7 +196,8 @@ impl Stage {
     }
 
     fn rows(&self, batch: &Batch) -> StagedRows {
-        let earlier = self.others.iter().find(|key| key.number() + 1 == batch.raw_key.number());
+        let older = self.others.iter().filter(|key| key.number() < batch.raw_key.number());
+        let earlier = older.max_by_key(|key| key.number());
         let digests = batch.records.iter().map(|record| {
             let mac = |key: &Key| first_half(&key.mac(RAW_DOMAIN, &[batch.text_of(record).as_bytes()]));
             let digests = match record.raw_mac() {

@@ -4,9 +4,14 @@
 mod common;
 
 use common::Home;
+use common::writer;
+use crmwarden::clock::Hands;
+use crmwarden::model::{Key, Time};
+use crmwarden::source::{Batch, RawRecord};
 use crmwarden::trail::disk::RealDisk;
 use crmwarden::trail::quarter::{file_name, list};
 use serde_json::Value;
+use std::time::Duration;
 
 const HEADER: &str =
     "\"EVENT_TYPE\",\"TIMESTAMP\",\"REQUEST_ID\",\"USER_ID\",\"URI\",\"TIMESTAMP_DERIVED\"\n";
@@ -92,13 +97,52 @@ fn a_row_is_known_across_the_change_of_keys() {
     let home = home(", overlap: 36h");
     home.write("in/hour-0.csv", &file(0..10));
     home.expect(0, &["run", "--once"]);
-    // As if the first file had been read in the quarter before this one.
+    // As if the first file had been read in the quarter before this one, also where that was another year.
     let key = |number| home.path("keys").join(file_name(number));
     let now = *list(&RealDisk, &home.path("keys")).unwrap().last().unwrap();
-    std::fs::rename(key(now), key(now - 1)).unwrap();
+    let before = if now % 10 == 1 { now - 10 + 3 } else { now - 1 };
+    std::fs::rename(key(now), key(before)).unwrap();
     home.write("in/day.csv", &file(0..20));
     home.expect(0, &["run", "--once"]);
     assert_eq!(*list(&RealDisk, &home.path("keys")).unwrap().last().unwrap(), now, "a new key is in force");
+    assert_eq!(standing(&home), (20, 10));
+}
+
+/// New Year, and nothing starts again.
+#[test]
+fn a_row_is_known_across_the_change_of_keys_while_the_daemon_runs() {
+    let home = home(", overlap: 36h");
+    let hands = Hands::at(Time::parse("2026-12-31T22:00:00Z").unwrap());
+    let mut running = writer::start(&home, &hands);
+    let names: Vec<&str> = HEADER.trim().split(',').map(|name| name.trim_matches('"')).collect();
+    let mut read = |file: &str, quarter: u32, rows: std::ops::Range<u32>| {
+        let (mut text, mut records) = (String::new(), Vec::new());
+        for number in rows {
+            let start = text.len();
+            text.push_str(row(number).trim_end());
+            records.push(RawRecord { start, end: text.len(), offset: start as u64, odd: None });
+        }
+        let secret = zeroize::Zeroizing::new([quarter as u8; 32]);
+        running.batch(Batch {
+            source: "sf".into(),
+            stream: "feed".into(),
+            file: file.into(),
+            header: Some(names.iter().map(|name| (*name).to_owned()).collect()),
+            bytes_read: text.len() as u64,
+            text,
+            records,
+            blank: 0,
+            raw_key: Key::new(quarter, secret),
+            after: serde_json::json!({}),
+            retired: Vec::new(),
+            notices: Vec::new(),
+            receipt: None,
+        });
+        running.pass(Duration::from_secs(7200));
+    };
+    read("/in/hour-0.csv", 20_264, 0..10);
+    read("/in/day.csv", 20_271, 0..20);
+    running.end().unwrap();
     assert_eq!(standing(&home), (20, 10));
 }
 

@@ -90,7 +90,7 @@ pub struct Console {
 struct Shared {
     console: Console,
     sessions: Sessions,
-    searches: tokio::sync::Semaphore,
+    searches: Arc<tokio::sync::Semaphore>,
 }
 
 /// Searches and proofs at a time, by everybody together: each may read the whole trail.
@@ -103,8 +103,11 @@ impl Console {
     pub fn routes(self, invite: bool) -> (Router, Option<String>) {
         let sessions = Sessions::default();
         let invitation = if invite { sessions.invite() } else { None };
-        let shared =
-            Arc::new(Shared { console: self, sessions, searches: tokio::sync::Semaphore::new(SEARCHES) });
+        let shared = Arc::new(Shared {
+            console: self,
+            sessions,
+            searches: Arc::new(tokio::sync::Semaphore::new(SEARCHES)),
+        });
         let inside = Router::new()
             .route("/", get(overview))
             .route("/incidents", get(incidents))
@@ -280,6 +283,7 @@ type Who = axum::Extension<Session>;
 async fn overview(State(app): State<App>, axum::Extension(session): Who) -> Response {
     let made = async {
         let status = ask(&app, Ask::Status, None).await?;
+        looked(&app, &session, "overview".into()).await?;
         let incidents = ask(&app, Ask::Incidents { all: false }, None).await?;
         let measured = app.console.metrics.values();
         Ok(pages::overview(&session, &status["status"], &incidents, &measured))
@@ -328,11 +332,13 @@ async fn incident(State(app): State<App>, axum::Extension(session): Who, Rest(id
 
 /// A search on a thread that may wait for the disk.
 async fn look(app: &App, query: Query) -> Result<Found, String> {
-    let Ok(_place) = app.searches.try_acquire() else {
+    let Ok(place) = Arc::clone(&app.searches).try_acquire_owned() else {
         return Err("others are searching: try again in a moment".into());
     };
     let app = Arc::clone(app);
     let work = move || {
+        // Held to the end, also when the reader has left.
+        let _place = place;
         let console = &app.console;
         let pseudonyms = console.details.as_ref().map(|(_, pseudonyms)| pseudonyms);
         let mut found = search::search(&*console.disk, &console.folder, &query, pseudonyms, &|_| ())?;
@@ -396,11 +402,12 @@ async fn searched(
 /// An entry's line and its proof under the newest checkpoint.
 async fn included(app: &App, index: u64) -> Result<(Vec<u8>, TlogProof, u64), String> {
     // Where the tiles do not do, the tree is built anew from the whole trail.
-    let Ok(_place) = app.searches.try_acquire() else {
+    let Ok(place) = Arc::clone(&app.searches).try_acquire_owned() else {
         return Err("others are searching: try again in a moment".into());
     };
     let app = Arc::clone(app);
     let work = move || {
+        let _place = place;
         let console = &app.console;
         let mut log = Log::open(&console.disk, &console.folder, None, &console.log)
             .map_err(|error| error.to_string())?;
@@ -467,6 +474,7 @@ async fn trail(State(app): State<App>, axum::Extension(session): Who) -> Respons
 
 async fn alerts(State(app): State<App>, axum::Extension(session): Who) -> Response {
     let made = async {
+        looked(&app, &session, "alerts".into()).await?;
         let outbox = ask(&app, Ask::Outbox, None).await?;
         let silences = ask(&app, Ask::Silences, None).await?;
         Ok(pages::alerts(&session, &outbox, &silences))

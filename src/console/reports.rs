@@ -3,7 +3,7 @@
 //!
 //! The files are served as downloads and never shown: a page of the console shows nothing that it did not make.
 
-use super::{App, Who, members, page, pages, request, see};
+use super::{App, Who, looked, members, page, pages, request, see};
 use crate::clock;
 use crate::control::Ask;
 use crate::model::Time;
@@ -31,6 +31,7 @@ fn folder(app: &App) -> PathBuf {
 fn bundles(app: &App) -> std::io::Result<Vec<Bundle>> {
     let folder = folder(app);
     let mut names = app.console.disk.names(&folder)?;
+    names.retain(|name| !name.starts_with('.'));
     names.sort_unstable_by(|one, other| other.cmp(one));
     let with_files = |name: String| {
         // What is no folder was put there by somebody else.
@@ -75,11 +76,12 @@ pub(super) async fn order(
         if from >= to {
             return Err("the period is empty: the first day must be before the day after the last".to_owned());
         }
-        let Ok(_place) = app.searches.try_acquire() else {
+        let Ok(place) = Arc::clone(&app.searches).try_acquire_owned() else {
             return Err("others are reading the trail: try again in a moment".into());
         };
         let (at, name) = (Arc::clone(&app), session.name.clone());
         let work = move || {
+            let _place = place;
             let detail = format!("framework {} from {from} to {to}", framework.id);
             request(&at.console.writer, Ask::Access { what: "report".into(), detail }, Some(name))?;
             write(&at, framework, (from, to))
@@ -105,7 +107,7 @@ fn write(
     }
     let now = clock::now();
     let day = |time: Time| time.to_string().chars().take(10).collect::<String>();
-    let stamp: String = now.to_string().chars().filter(char::is_ascii_digit).take(14).collect();
+    let stamp: String = now.to_string().chars().filter(char::is_ascii_digit).take(20).collect();
     let name = format!("{stamp}-{}-{}-{}", framework.id, day(period.0), day(period.1));
     let order = Order {
         paths: &console.paths,
@@ -117,12 +119,15 @@ fn write(
         now,
     };
     let made = make(&*console.disk, order).map_err(|error| error.to_string())?;
-    let at = folder(app).join(name);
-    console.disk.make_dir(&at, 0o750).map_err(failed)?;
+    // It has its name when it is whole.
+    let at = folder(app).join(format!(".{name}"));
+    if !console.disk.make_dir(&at, 0o750).map_err(failed)? {
+        return Err("another report is being made this moment: try again".into());
+    }
     for file in &made.files {
         replace(&*console.disk, &at.join(&file.name), &file.bytes, 0o640).map_err(failed)?;
     }
-    Ok(())
+    console.disk.rename(&at, &folder(app).join(name)).map_err(failed)
 }
 
 /// One file of a bundle. Only what the page lists is found, so no name leads elsewhere.
@@ -131,8 +136,15 @@ pub(super) async fn file(
     axum::Extension(session): Who,
     Rest((bundle, name)): Rest<(String, String)>,
 ) -> Response {
+    if let Err(why) = looked(&app, &session, format!("report {bundle}")).await {
+        return page(Err(why), &session);
+    }
+    let Ok(place) = Arc::clone(&app.searches).try_acquire_owned() else {
+        return page(Err("others are reading: try again in a moment".into()), &session);
+    };
     let (at, wanted) = (Arc::clone(&app), name.clone());
     let work = move || {
+        let _place = place;
         let known = bundles(&at).ok()?;
         let (folder_name, _) = known.iter().find(|(it, files)| *it == bundle && files.contains(&wanted))?;
         at.console.disk.read_small(&folder(&at).join(folder_name).join(&wanted), FILE_MAX).ok().flatten()

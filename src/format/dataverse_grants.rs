@@ -120,7 +120,7 @@ fn own_row(mut members: Members<'_>) -> Read<Grant> {
         expires: optional_time(&mut members, "expires")?,
     };
     // A misspelt `enabled` or `scope` would change what the grant says.
-    let known = ["principal", "name", "permission", "scope", "path", "enabled", "expires"];
+    let known = ["grants", "principal", "name", "permission", "scope", "path", "enabled", "expires"];
     let unknown = members.iter().any(|(name, value)| *value != Json::Null || !known.contains(&name.as_ref()));
     if unknown { Err("row with a member that is not ours") } else { Ok(grant) }
 }

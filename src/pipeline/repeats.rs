@@ -28,7 +28,7 @@ impl Writer {
     ) -> bool {
         let Some((digests, offset)) = rows.digests.get(number) else { return false };
         let known = &self.state.rows;
-        let stands = |digest| known.stands_elsewhere(source, digest, rows.mark);
+        let stands = |digest| known.stands_elsewhere(source, digest, rows.mark, observed);
         if stands(&digests.now) || digests.before.as_ref().is_some_and(stands) {
             repeats.first = if repeats.count == 0 { *offset } else { repeats.first };
             (repeats.count, repeats.last) = (repeats.count + 1, *offset);

@@ -42,11 +42,14 @@ pub fn make(disk: &dyn Disk, order: Order<'_>) -> Result<Made, Failure> {
     let verdict = serde_json::to_value(&outcome).and_then(serde_json::from_value::<Verdict>);
     let newest = generation::newest(disk, order.paths)?.unwrap_or(1);
     let folder = order.paths.generation(newest);
-    let note_path = folder.join("checkpoint");
-    let note = disk
-        .read_small(&note_path, note::NOTE_MAX as u64)
-        .map_err(|error| TrailError::io("read", &note_path, error))?
-        .unwrap_or_default();
+    // The one that was verified: a daemon at work has signed further ones by now.
+    let mut checkpoint = outcome.note.clone();
+    if checkpoint.is_empty() {
+        let path = folder.join("checkpoint");
+        let read = disk.read_small(&path, note::NOTE_MAX as u64);
+        let read = read.map_err(|error| TrailError::io("read", &path, error))?.unwrap_or_default();
+        checkpoint = String::from_utf8_lossy(&read).into_owned();
+    }
     let public = Public::read(state)?;
     let (from, to) = order.period;
     let scope = Scope { deployment: order.deployment, from, to, zone: order.zone };
@@ -69,7 +72,7 @@ pub fn make(disk: &dyn Disk, order: Order<'_>) -> Result<Made, Failure> {
             origin: outcome.origin.clone(),
             size: outcome.size,
             root: outcome.root.clone(),
-            checkpoint: String::from_utf8_lossy(&note).into_owned(),
+            checkpoint,
             began: public.began,
             log_key: public.trust.log.vkey(),
             verdict: verdict.unwrap_or_default(),

@@ -3,7 +3,8 @@
 //! Salesforce delivers the same rows twice, in hourly files and in a daily one; other exports overlap by hours.
 //! A record is the same as another when its bytes are (the keyed digest `raw.hmac` of its entry), when it stands
 //! in **another file** (another path before `@` in `raw.locator`), and when the first was read within the window.
-//! Equal rows of one file are two events, for nothing says that they are one. What is left out is counted in an
+//! Equal rows of one file are two events, for nothing says that they are one; but a row that another file held is left
+//! out however often it stands in the later one, for nothing says which of them were meant. What is left out is counted in an
 //! entry `duplicates`; nothing here ever decides about a row that no entry holds.
 //!
 //! Two halves, so that nothing is sorted and no row has a time of its own: rows go to the newer half; when that is
@@ -35,6 +36,13 @@ struct Known {
     older: HashMap<RowDigest, FileMark>,
 }
 
+impl Known {
+    /// Seconds since the newer half began.
+    fn age(&self, now: Time) -> u64 {
+        self.began.map_or(0, |began| now.seconds_since(began).max(0.0) as u64)
+    }
+}
+
 #[derive(Deserialize)]
 pub(super) struct RowsCache<'a> {
     began: Option<Time>,
@@ -63,19 +71,26 @@ impl Rows {
         self.0.keys()
     }
 
-    /// Whether a row with this digest stands in another file.
-    pub fn stands_elsewhere(&self, source: &str, digest: &RowDigest, file: FileMark) -> bool {
-        let known = self.0.get(source).and_then(|known| known.newer.get(digest).or(known.older.get(digest)));
-        known.is_some_and(|known| *known != file)
+    /// Whether a row with this digest, read at `observed`, stands in another file. Asking changes nothing.
+    pub fn stands_elsewhere(&self, source: &str, digest: &RowDigest, file: FileMark, observed: Time) -> bool {
+        let Some(known) = self.0.get(source) else { return false };
+        let age = known.age(observed);
+        let newer = known.newer.get(digest).filter(|_| age < 2 * known.window);
+        let found = newer.or_else(|| known.older.get(digest).filter(|_| age < known.window));
+        found.is_some_and(|known| *known != file)
     }
 
     /// A row became an entry. `true`: rows were forgotten before their time, for there are too many.
     pub fn note(&mut self, source: &str, row: Row) -> bool {
         let Some(known) = self.0.get_mut(source) else { return false };
-        let began = *known.began.get_or_insert(row.observed);
+        known.began.get_or_insert(row.observed);
         let full = known.newer.len() >= ROWS_MAX / 2;
-        if full || row.observed.seconds_since(began) >= known.window as f64 {
+        let age = known.age(row.observed);
+        if full || age >= known.window {
             known.older = std::mem::take(&mut known.newer);
+            if age >= 2 * known.window {
+                known.older.clear();
+            }
             known.began = Some(row.observed);
         }
         known.newer.entry(row.digest).or_insert(row.file);
@@ -158,7 +173,12 @@ mod tests {
     }
 
     fn known(rows: &Rows, number: u32, file: u8) -> bool {
-        rows.stands_elsewhere("s", &row(number, file, 0).digest, FileMark::from([0, 0, 0, file]))
+        known_at(rows, number, file, 0)
+    }
+
+    fn known_at(rows: &Rows, number: u32, file: u8, seconds: i64) -> bool {
+        let row = row(number, file, seconds);
+        rows.stands_elsewhere("s", &row.digest, row.file, row.observed)
     }
 
     fn asked(window: u64) -> Rows {
@@ -179,6 +199,17 @@ mod tests {
         rows.note("s", row(5, 1, 251));
         assert!(!known(&rows, 1, 2) && !known(&rows, 2, 2) && known(&rows, 3, 2) && known(&rows, 5, 2));
         assert!(!rows.note("other", row(1, 1, 0)), "a source that does not ask");
+    }
+
+    #[test]
+    fn a_quiet_source_forgets_too() {
+        let mut rows = asked(100);
+        rows.note("s", row(1, 1, 0));
+        assert!(known_at(&rows, 1, 2, 199) && !known_at(&rows, 1, 2, 200), "nothing was read since");
+        rows.note("s", row(2, 1, 120));
+        assert!(known_at(&rows, 1, 2, 219) && !known_at(&rows, 1, 2, 220));
+        rows.note("s", row(3, 1, 700));
+        assert!(!known_at(&rows, 1, 2, 700) && !known_at(&rows, 2, 2, 700) && known_at(&rows, 3, 2, 700));
     }
 
     #[test]

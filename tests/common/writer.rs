@@ -172,6 +172,7 @@ impl Running {
     /// A batch arrives.
     pub fn batch(&mut self, batch: Batch) {
         let observed = self.writer.clock.now();
+        self.stage.learn(&batch.raw_key);
         let staged = self.stage.work(batch, observed);
         self.step(Some(ToWriter::Staged(Box::new(staged))));
     }

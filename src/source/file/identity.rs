@@ -92,14 +92,15 @@ pub(super) fn path_mac(key: &Key, path: &Path) -> Hash {
 /// Whether other machines may write here, so that what this one is told of names and sizes may be old: network file
 /// systems, and whatever runs in user space, where inode numbers may also change with the name.
 pub(super) fn is_remote(path: &Path) -> bool {
-    // Magic numbers from statfs(2): FUSE, NFS, SMB and CIFS, AFS, 9P, Ceph, Lustre, OCFS2, GFS2.
-    const REMOTE: [u64; 11] = [
+    // Magic numbers from statfs(2): FUSE, NFS, SMB and CIFS, both AFS, 9P, Ceph, Lustre, OCFS2, GFS2.
+    const REMOTE: [u64; 12] = [
         0x6573_5546,
         0x6969,
         0xff53_4d42,
         0xfe53_4d42,
         0x517b,
         0x5346_414f,
+        0x6b41_4653,
         0x0102_1997,
         0x00c3_6400,
         0x0bd0_0bd0,

@@ -419,11 +419,11 @@ impl FileSource {
     /// Makes sure that the stream's file is open.
     fn open(&mut self, serial: u64) -> io::Result<()> {
         self.clock += 1;
+        self.forget_stale_uses();
         let Some(stream) = self.streams.get_mut(&serial) else { return Ok(()) };
         stream.used = self.clock;
         self.uses.push_back((serial, self.clock));
         if self.handles.contains_key(&serial) || self.unpacked.iter().any(|(other, _)| *other == serial) {
-            self.forget_stale_uses();
             return Ok(());
         }
         let path = stream.path.clone();

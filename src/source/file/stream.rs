@@ -70,6 +70,8 @@ pub(super) struct Stream {
     /// Take what is left although its terminator is missing: its writer is done.
     pub finish: bool,
     pub quiet_since: Instant,
+    /// When this process met it.
+    pub met: Instant,
     /// Not read for now: it may be a copy that is just being made.
     pub held: bool,
     pub used: u64,
@@ -116,6 +118,7 @@ impl Stream {
             due: false,
             finish: false,
             quiet_since: now,
+            met: now,
             held: false,
             used: 0,
             trouble: false,

@@ -236,7 +236,9 @@ impl FileSource {
                 false => COPY_QUIET,
             };
             stream.look = Some(look);
-            if mode == Mode::Follow && quiet < wait {
+            // Elsewhere a copy ends when it is quiet; there, what is written to all the time must not wait for ever.
+            let long = remote && now.saturating_duration_since(stream.met) >= 2 * COPY_QUIET_REMOTE;
+            if mode == Mode::Follow && quiet < wait && !(long && !self.shared.whole) {
                 return;
             }
             if stream.packed && !self.shared.whole && !self.is_free(serial) {

@@ -62,6 +62,7 @@ impl Run<'_> {
                     source,
                 });
                 if source == Source::Own {
+                    note.clone_into(&mut self.note);
                     self.signed = Some(checkpoint);
                 }
             }

@@ -192,6 +192,9 @@ pub struct Outcome {
     /// What entry 0 says about the generation before.
     #[serde(skip)]
     pub previous: Option<generation::Previous>,
+    /// The checkpoint that it was verified under: the signed note.
+    #[serde(skip)]
+    pub note: String,
     /// The log key that was used.
     #[serde(skip)]
     log: Option<[u8; 32]>,

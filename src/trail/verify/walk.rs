@@ -32,6 +32,8 @@ pub(super) struct Run<'a> {
     /// Signed heads by size, checked so far with the log key.
     pub heads: BTreeMap<u64, Vec<super::heads::Head>>,
     pub signed: Option<Checkpoint>,
+    /// Its note.
+    pub note: String,
     /// Roots computed at the sizes in `heads`, and the key that signed the commit before.
     pub roots: BTreeMap<u64, (Hash, Option<Verifier>)>,
     pub chain: Chain,
@@ -101,6 +103,7 @@ impl<'a> Run<'a> {
             previous: None,
             heads: BTreeMap::new(),
             signed: None,
+            note: String::new(),
             roots: BTreeMap::new(),
             chain: Chain::default(),
             verdicts: Vec::new(),
@@ -516,6 +519,7 @@ impl<'a> Run<'a> {
             verdicts: self.verdicts,
             generations: Vec::new(),
             previous: self.previous,
+            note: self.note,
             log: self.log.as_ref().map(|log| log.key.to_bytes()),
             origin: self.origin,
         }
