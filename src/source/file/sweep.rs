@@ -237,8 +237,9 @@ impl FileSource {
             };
             stream.look = Some(look);
             // Elsewhere a copy ends when it is quiet; there, what is written to all the time must not wait for ever.
-            let long = remote && now.saturating_duration_since(stream.met) >= 2 * COPY_QUIET_REMOTE;
-            if mode == Mode::Follow && quiet < wait && !(long && !self.shared.whole) {
+            let met = now.saturating_duration_since(stream.met);
+            let long = remote && !self.shared.whole && met >= 2 * COPY_QUIET_REMOTE;
+            if mode == Mode::Follow && quiet < wait && !long {
                 return;
             }
             if stream.packed && !self.shared.whole && !self.is_free(serial) {
