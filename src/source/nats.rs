@@ -6,7 +6,8 @@
 //! * **Acknowledged is what a signed checkpoint covers**, explicitly and with the server's confirmation. A
 //!   message that was not confirmed comes again after [`ACK_WAIT`], to whoever pulls then.
 //! * **Redelivery is recognised by the stream's sequence**: the position names every message that is in the
-//!   trail and not confirmed, at most [`PENDING_MAX`]. What the server once confirmed never comes again.
+//!   trail and not confirmed, at most [`PENDING_MAX`]. What the server once confirmed it does not send again; a copy
+//!   that it had sent before can still be under way to this process, so the last [`CONFIRMED_MAX`] are remembered here.
 //! * **A take-over** is a daemon with the same `durable:`. After a clean stop everything is acknowledged or given
 //!   back, and the new one goes on with the next message. After a kill the messages that were committed and not
 //!   confirmed come again, and then stand in both trails: `verify` over both lists them.
@@ -25,7 +26,7 @@ use async_nats::jetstream::{self, AckKind, Message};
 use async_nats::{Client, ConnectOptions};
 use futures_util::StreamExt;
 use serde_json::{Map, Value};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -46,6 +47,8 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 const PULL_WAIT: Duration = Duration::from_secs(1);
 /// Messages that come so soon after the one before are one delivery.
 const COLLECT: Duration = Duration::from_millis(10);
+/// Confirmed messages that are remembered: many times what can be under way.
+const CONFIRMED_MAX: usize = 16 * PENDING_MAX;
 /// How long the server may take to confirm.
 const CONFIRM_WAIT: Duration = Duration::from_secs(5);
 /// Longest pause between two tries to reach the server.
@@ -130,6 +133,24 @@ impl Place {
     }
 }
 
+/// The newest messages that the server confirmed. It need not outlive the process: copies under way do not either.
+#[derive(Debug, Default)]
+struct Confirmed {
+    known: BTreeSet<u64>,
+    order: VecDeque<u64>,
+}
+
+impl Confirmed {
+    fn add(&mut self, sequence: u64) {
+        if self.known.insert(sequence) {
+            self.order.push_back(sequence);
+        }
+        while self.order.len() > CONFIRMED_MAX {
+            self.order.pop_front().map(|oldest| self.known.remove(&oldest));
+        }
+    }
+}
+
 /// A reader of one consumer.
 pub struct Reader {
     options: Options,
@@ -139,6 +160,7 @@ pub struct Reader {
     feeder: Feeder,
     stop: watch::Receiver<bool>,
     place: Place,
+    confirmed: Confirmed,
     next: u64,
     failing: bool,
 }
@@ -153,7 +175,8 @@ impl Reader {
         (feeder, stop): (Feeder, watch::Receiver<bool>),
     ) -> Reader {
         let place = positions.get(&stream_id(&options)).and_then(Place::parse).unwrap_or_default();
-        Reader { options, login, max_record, once, feeder, stop, place, next: 0, failing: false }
+        let confirmed = Confirmed::default();
+        Reader { options, login, max_record, once, feeder, stop, place, confirmed, next: 0, failing: false }
     }
 
     /// Reads until told to stop, through outages of any length.
@@ -260,6 +283,7 @@ impl Reader {
         let from = self.place.high;
         if !why.is_empty() || !known {
             self.place = Place { created: created.to_owned(), ..Place::default() };
+            self.confirmed = Confirmed::default();
         }
         if !why.is_empty() {
             self.tell(Fact::GapPossible { why, from, to: None }).await;
@@ -375,7 +399,7 @@ impl Reader {
         };
         for message in messages {
             let Some(sequence) = message.info().ok().map(|info| info.stream_sequence) else { continue };
-            if !place.open.insert(sequence) {
+            if self.confirmed.known.contains(&sequence) || !place.open.insert(sequence) {
                 // Committed before, or handed over just now and delivered again meanwhile.
                 let under_way = under.handed.values().flatten().any(|(known, _)| *known == sequence);
                 if !under_way {
@@ -434,6 +458,7 @@ impl Reader {
         let all = confirmed.iter().all(Option::is_some);
         for sequence in confirmed.into_iter().flatten() {
             self.place.open.remove(&sequence);
+            self.confirmed.add(sequence);
         }
         let state = under.client.connection_state();
         match all {
@@ -489,6 +514,15 @@ fn stream_id(options: &Options) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
+
+    #[test]
+    fn the_newest_confirmed_are_remembered() {
+        let mut confirmed = Confirmed::default();
+        (0..2 * CONFIRMED_MAX as u64).for_each(|sequence| confirmed.add(sequence));
+        confirmed.add(2 * CONFIRMED_MAX as u64 - 1);
+        assert_eq!((confirmed.known.len(), confirmed.order.len()), (CONFIRMED_MAX, CONFIRMED_MAX));
+        assert_eq!(confirmed.known.first(), Some(&(CONFIRMED_MAX as u64)));
+    }
 
     #[test]
     fn a_position_reads_back() {
