@@ -238,6 +238,12 @@ fn a_report_is_made_on_the_page_and_holds_outside() {
     }
     let accesses = console.home.of_kind("access");
     assert!(accesses.iter().any(|it| it["what"] == "report" && it["by"] == "kim"), "{accesses:?}");
+    let looks = |at: &str| accesses.iter().filter(|it| it["detail"] == at).count();
+    assert_eq!(
+        (looks(&format!("report {place}")), looks("report x")),
+        (1, 0),
+        "a made-up address is no entry"
+    );
 }
 
 #[test]

@@ -306,7 +306,8 @@ async fn incidents(
 }
 
 /// Who looks at what the trail says of people leaves an entry, as the commands do: the first look of a session at a
-/// page, and one an hour as long as somebody goes on looking.
+/// page, and one an hour as long as somebody goes on looking. Asked only of what was found: an address that somebody
+/// makes up is no entry.
 async fn looked(app: &App, session: &Session, at: String) -> Result<(), String> {
     if app.sessions.is_known_look(&session.csrf, &at) {
         return Ok(());
@@ -426,8 +427,8 @@ async fn included(app: &App, index: u64) -> Result<(Vec<u8>, TlogProof, u64), St
 
 async fn entry(State(app): State<App>, axum::Extension(session): Who, Rest(index): Rest<u64>) -> Response {
     let made = async {
-        looked(&app, &session, format!("entry {index}")).await?;
         let (line, proof, size) = included(&app, index).await?;
+        looked(&app, &session, format!("entry {index}")).await?;
         Ok(pages::entry(&session, index, &line, proof.hashes.len(), size))
     };
     page(made.await, &session)
@@ -435,8 +436,9 @@ async fn entry(State(app): State<App>, axum::Extension(session): Who, Rest(index
 
 async fn proof(State(app): State<App>, axum::Extension(session): Who, Rest(index): Rest<u64>) -> Response {
     let made = async {
+        let found = included(&app, index).await?;
         looked(&app, &session, format!("entry {index}")).await?;
-        included(&app, index).await
+        Ok(found)
     };
     match made.await {
         Err(why) => page(Err(why), &session),

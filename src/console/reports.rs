@@ -136,22 +136,22 @@ pub(super) async fn file(
     axum::Extension(session): Who,
     Rest((bundle, name)): Rest<(String, String)>,
 ) -> Response {
-    if let Err(why) = looked(&app, &session, format!("report {bundle}")).await {
-        return page(Err(why), &session);
-    }
     let Ok(place) = Arc::clone(&app.searches).try_acquire_owned() else {
         return page(Err("others are reading: try again in a moment".into()), &session);
     };
-    let (at, wanted) = (Arc::clone(&app), name.clone());
+    let (at, asked, wanted) = (Arc::clone(&app), bundle.clone(), name.clone());
     let work = move || {
         let _place = place;
         let known = bundles(&at).ok()?;
-        let (folder_name, _) = known.iter().find(|(it, files)| *it == bundle && files.contains(&wanted))?;
+        let (folder_name, _) = known.iter().find(|(it, files)| *it == asked && files.contains(&wanted))?;
         at.console.disk.read_small(&folder(&at).join(folder_name).join(&wanted), FILE_MAX).ok().flatten()
     };
     match tokio::task::spawn_blocking(work).await.ok().flatten() {
         None => page(Err("there is no such file".into()), &session),
         Some(bytes) => {
+            if let Err(why) = looked(&app, &session, format!("report {bundle}")).await {
+                return page(Err(why), &session);
+            }
             let kind = (header::CONTENT_TYPE, "application/octet-stream".to_owned());
             let shown: String = name
                 .chars()

@@ -12,6 +12,7 @@ pub mod finding;
 pub mod grant;
 pub mod incident;
 pub mod json;
+pub mod medium;
 pub mod names;
 pub mod pseudonym;
 pub mod record;

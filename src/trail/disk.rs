@@ -331,14 +331,5 @@ fn lock(path: &Path) -> io::Result<Result<Lock, String>> {
 }
 
 fn network_file_system(path: &Path) -> io::Result<Option<&'static str>> {
-    // Magic numbers from statfs(2).
-    Ok(match rustix::fs::statfs(path)?.f_type as u64 & 0xffff_ffff {
-        0x6969 => Some("NFS"),
-        0xff53_4d42 | 0xfe53_4d42 | 0x517b => Some("SMB"),
-        0x564c => Some("NCP"),
-        0x5346_414f => Some("AFS"),
-        0x0102_1997 => Some("9P"),
-        0x00c3_6400 => Some("CephFS"),
-        _ => None,
-    })
+    Ok(crate::model::medium::network(rustix::fs::statfs(path)?.f_type as u64 & 0xffff_ffff))
 }

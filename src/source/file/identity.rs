@@ -9,7 +9,7 @@
 //!
 //! Digests are keyed (RFC 2104): a bare one would give short numbers in a log line away.
 
-use crate::model::{Hash, Key};
+use crate::model::{Hash, Key, medium};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -89,25 +89,9 @@ pub(super) fn path_mac(key: &Key, path: &Path) -> Hash {
     key.mac(PATH_DOMAIN, &[path.as_os_str().as_encoded_bytes()])
 }
 
-/// Whether other machines may write here, so that what this one is told of names and sizes may be old: network file
-/// systems, and whatever runs in user space, where inode numbers may also change with the name.
+/// Whether a folder is shared with other machines: see [`medium::is_shared`].
 pub(super) fn is_remote(path: &Path) -> bool {
-    // Magic numbers from statfs(2): FUSE, NFS, SMB and CIFS, both AFS, 9P, Ceph, Lustre, OCFS2, GFS2.
-    const REMOTE: [u64; 12] = [
-        0x6573_5546,
-        0x6969,
-        0xff53_4d42,
-        0xfe53_4d42,
-        0x517b,
-        0x5346_414f,
-        0x6b41_4653,
-        0x0102_1997,
-        0x00c3_6400,
-        0x0bd0_0bd0,
-        0x7461_636f,
-        0x0116_1970,
-    ];
-    rustix::fs::statfs(path).is_ok_and(|system| REMOTE.contains(&(system.f_type as u64 & 0xffff_ffff)))
+    rustix::fs::statfs(path).is_ok_and(|system| medium::is_shared(system.f_type as u64 & 0xffff_ffff))
 }
 
 /// Opens a regular file; anything else is an error, and a FIFO in its place does not block.
