@@ -9,6 +9,7 @@ pub mod offline;
 mod outside;
 mod patience;
 mod reload;
+mod remember;
 
 use crate::clock::Clock;
 use crate::config::{Config, Source};
@@ -23,6 +24,7 @@ use crate::model::record::FormatContext;
 use crate::model::{Key, Pseudonyms, Time};
 use crate::pipeline::{About, BATCHES_WAITING, Ended, Group, Pulse, Reader, ToStage, ToWriter, Writer};
 use crate::policy::Policies;
+use crate::policy::framework::InForce;
 use crate::source::file::Mode;
 use crate::stage::veil::Veil;
 use crate::stage::{Feed, Stage};
@@ -35,10 +37,11 @@ use crate::trail::recover::{Opened, open_as};
 use crate::trail::verify::{Given, verify};
 use crate::trail::{Cursors, Paths, Trail, TrailError};
 use crate::yaml::Problem;
-use crate::{control, format, operator, pipeline, rebuild};
+use crate::{control, format, operator, pipeline};
 use feeds::{Feeds, Made};
 use patience::Patience;
 use reload::Reload;
+use remember::remember;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::net::TcpListener;
@@ -204,7 +207,9 @@ pub fn run(mut run: Run) -> Result<Done, Failure> {
     let ingest = feeds.take_ingest(&clock, &metrics);
     let details = privacy.as_ref().map(|privacy| (privacy.folder(), privacy.pseudonyms().clone()));
     let reached = (&metrics, &to_writer);
-    let console = outside::console(&run.config, &opened.trail, reached, details, (&policies, run.any_port))?;
+    let frameworks = InForce::new(Mutex::new(policies.frameworks.clone()));
+    let console =
+        outside::console(&run.config, &opened.trail, reached, details, (&frameworks, run.any_port))?;
     let (console, invitation) = console.map_or((None, None), |(pages, code)| (Some(pages), code));
     let served = outside::listen(&run.config, &opened.trail, ingest, console)?;
     let listens = served.as_ref().and_then(|(listener, _)| listener.local_addr().ok());
@@ -271,6 +276,7 @@ pub fn run(mut run: Run) -> Result<Done, Failure> {
             writer: to_writer.clone(),
             asked: on_hangup(&runtime),
             pulse: Arc::clone(&pulse),
+            frameworks,
             prepare: under(writer.privacy.as_deref()),
         };
         std::thread::spawn(move || reload.watch());
@@ -325,27 +331,6 @@ fn quiet_panics() {
         let place = info.location().map(|place| format!("{}:{}", place.file(), place.line()));
         tracing::error!("a panic at {}", place.unwrap_or_else(|| "an unknown place".into()));
     }));
-}
-
-/// The state, from the cache and the tail, or from the whole trail.
-fn remember(
-    opened: &Opened,
-    config: &Config,
-    policies: &Policies,
-    patience: &mut Patience,
-) -> Result<State, Failure> {
-    let cached = opened.cache.as_ref().and_then(|(size, body)| Some((*size, State::import(body, policies)?)));
-    let (from, mut state) = match cached {
-        Some(cached) => cached,
-        None => (0, State::new(policies).map_err(Failure::Runtime)?),
-    };
-    state.rows.ask(&config.overlaps());
-    let trail = &opened.trail;
-    let range = (from, trail.next_index());
-    rebuild::replay(&**trail.disk(), trail.folder(), range, &mut state, &mut |done| {
-        patience.told("remembering", done, range.1)
-    })?;
-    Ok(state)
 }
 
 fn metrics(config: &Config, policies: &Policies, started: Time) -> Result<Arc<Metrics>, Failure> {

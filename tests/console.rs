@@ -4,7 +4,7 @@
 mod common;
 
 use common::http::{Answer, ask};
-use common::{Home, free_port, have, text, wait_for};
+use common::{Home, REPOSITORY, free_port, have, text, wait_for};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
@@ -36,6 +36,10 @@ fn console() -> Console {
              receivers:\n  - name: archive\n    directory: archive\nroutes:\n  - receivers: [archive]\n"
         ),
     );
+    // Policies of its own, so that a test may change them.
+    common::copy_all_into(&format!("{REPOSITORY}/policies"), &home.path("policies"));
+    let text = fs::read_to_string(home.path("crmwarden.yaml")).unwrap();
+    home.write("crmwarden.yaml", text.replace(&format!("{REPOSITORY}/policies"), "policies").as_bytes());
     let rows = format!(
         "\"EVENT_TYPE\",\"TIMESTAMP_DERIVED\",\"REQUEST_ID\",\"USER_ID\",\"USER_NAME\",\"METHOD_NAME\",\"ROWS_PROCESSED\"\n\
          \"API\",\"2026-11-20T10:00:00.000Z\",\"r1\",\"0055e00000AAAab\",\"{HOSTILE}\",\"query\",\"125000\"\n"
@@ -232,6 +236,11 @@ fn a_report_is_made_on_the_page_and_holds_outside() {
         std::io::Write::write_all(&mut check.stdin.take().unwrap(), &report.body).unwrap();
         assert!(check.wait().unwrap().success());
     }
+    // A framework that comes while the daemon runs can be reported on.
+    let house = fs::read_to_string(console.home.path("policies/frameworks/pci-dss.yaml")).unwrap();
+    let house = house.replace("framework: pci-dss", "framework: house-rules");
+    console.home.write("policies/frameworks/house.yaml", house.as_bytes());
+    wait_for("the new framework", LIMIT, || console.get("/reports", &kim).text().contains("house-rules"));
     for elsewhere in ["/reports/../keys/log.key", "/reports/%2e%2e/crmwarden.yaml", "/reports/x/report.json"]
     {
         assert_ne!(console.get(elsewhere, &auditor).status, 200, "{elsewhere}");

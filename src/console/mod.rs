@@ -29,7 +29,7 @@ use crate::metrics::Metrics;
 use crate::model::duration;
 use crate::model::{Pseudonyms, Time};
 use crate::pipeline::ToWriter;
-use crate::policy::framework::Framework;
+use crate::policy::framework::{Framework, InForce};
 use crate::response::Quiet;
 use crate::search::{self, Found, Query};
 use crate::trail::Paths;
@@ -84,7 +84,7 @@ pub struct Console {
     /// This machine.
     pub host: String,
     /// Frameworks that a report can be made for.
-    pub frameworks: Vec<Framework>,
+    pub frameworks: InForce,
 }
 
 struct Shared {
@@ -99,6 +99,11 @@ const SEARCHES: usize = 2;
 type App = Arc<Shared>;
 
 impl Console {
+    /// The frameworks in force now.
+    fn frameworks(&self) -> Vec<Framework> {
+        self.frameworks.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
     /// The pages. Also a link that signs in once as the first person who may act, where `invite` is set.
     pub fn routes(self, invite: bool) -> (Router, Option<String>) {
         let sessions = Sessions::default();

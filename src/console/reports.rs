@@ -44,7 +44,7 @@ fn bundles(app: &App) -> std::io::Result<Vec<Bundle>> {
 
 /// The page.
 pub(super) async fn list(State(app): State<App>, axum::Extension(session): Who) -> Response {
-    let frameworks: Vec<String> = app.console.frameworks.iter().map(|it| it.id.clone()).collect();
+    let frameworks: Vec<String> = app.console.frameworks().into_iter().map(|it| it.id).collect();
     let at = Arc::clone(&app);
     let found = tokio::task::spawn_blocking(move || bundles(&at)).await;
     let found = match found {
@@ -66,7 +66,7 @@ pub(super) async fn order(
     }
     let text = |name: &str| form.get(name).map(|text| text.trim().to_owned()).unwrap_or_default();
     let made = async {
-        let framework = app.console.frameworks.iter().find(|it| it.id == text("framework")).cloned();
+        let framework = app.console.frameworks().into_iter().find(|it| it.id == text("framework"));
         let framework = framework.ok_or("this framework is not among the policies")?;
         let day = |name: &str| {
             Time::parse_date(&text(name))

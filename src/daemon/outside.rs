@@ -83,7 +83,7 @@ pub(super) fn console(
     trail: &Trail,
     (metrics, writer): (&Arc<Metrics>, &SyncSender<ToWriter>),
     details: Option<(std::path::PathBuf, crate::model::Pseudonyms)>,
-    (policies, invite): (&crate::policy::Policies, bool),
+    (frameworks, invite): (&crate::policy::framework::InForce, bool),
 ) -> Result<Option<(axum::Router, Option<String>)>, Failure> {
     let Some(listen) = config.listen.as_ref().filter(|listen| !listen.people.is_empty()) else {
         return Ok(None);
@@ -105,7 +105,7 @@ pub(super) fn console(
         paths: crate::trail::Paths { state: config.state.clone(), keys: config.keys.clone() },
         deployment: config.deployment.clone(),
         host: super::host(),
-        frameworks: policies.frameworks.clone(),
+        frameworks: Arc::clone(frameworks),
     };
     Ok(Some(console.routes(invite)))
 }

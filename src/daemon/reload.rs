@@ -9,12 +9,13 @@ use super::{load_policies, policy_files};
 use crate::config::Config;
 use crate::pipeline::{Pulse, ToStage, ToWriter};
 use crate::policy::Policies;
+use crate::policy::framework::InForce;
 use crate::yaml::Problem;
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 /// How often the folder is looked at.
@@ -35,6 +36,8 @@ pub(super) struct Reload {
     pub writer: SyncSender<ToWriter>,
     pub asked: Arc<AtomicBool>,
     pub pulse: Arc<Pulse>,
+    /// What the console makes reports for.
+    pub frameworks: InForce,
     /// Makes them ready for this deployment.
     pub prepare: Box<dyn Fn(Policies) -> Policies + Send>,
 }
@@ -90,6 +93,9 @@ impl Reload {
                     return self.writer.send(ToWriter::PoliciesSame).is_ok();
                 }
                 let policies = (self.prepare)(policies);
+                let mut frameworks = self.frameworks.lock().unwrap_or_else(PoisonError::into_inner);
+                frameworks.clone_from(&policies.frameworks);
+                drop(frameworks);
                 let taken = self.stage.send(ToStage::Policies(Box::new(policies))).is_ok();
                 self.digest = digest;
                 taken

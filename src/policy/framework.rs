@@ -18,6 +18,9 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 
+/// The frameworks in force, for whoever must see the next ones, too.
+pub type InForce = std::sync::Arc<std::sync::Mutex<Vec<Framework>>>;
+
 /// A framework that can be reported on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Framework {
