@@ -3,6 +3,8 @@
 
 mod common;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use common::feeds::{Feed, markers};
 use common::http::{Answer, ask};
 use common::{Home, free_port, text, wait_for};
@@ -11,8 +13,9 @@ use hmac::{Hmac, KeyInit, Mac};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+const WEBHOOK: &[u8] = b"shared between Debezium and us";
 const TOKEN: &str = "a-token-of-the-tests-0123456789";
 const BEARER: &str = "Authorization: Bearer a-token-of-the-tests-0123456789";
 const NDJSON: &str = "Content-Type: application/x-ndjson";
@@ -32,12 +35,14 @@ fn site(options: &str) -> Site {
     let address = format!("127.0.0.1:{}", free_port());
     secret(&home, "push.token", TOKEN);
     secret(&home, "push.secret", "shared between two");
+    secret(&home, "webhook.secret", &format!("whsec_{}", BASE64.encode(WEBHOOK)));
     home.configure(
         &format!("metrics: \"off\"\nlisten: {address}\n"),
         &format!(
             "sources:\n  - name: dv\n    http: {{ token_file: push.token{options} }}\n    format: dataverse.audit\n  \
              - name: signed\n    http: {{ hmac: {{ secret_file: push.secret, header: X-Signature-256 }} }}\n    \
-             format: dataverse.audit\n  - name: sf\n    http: {{ token_file: push.token }}\n    \
+             format: dataverse.audit\n  - name: hook\n    http: {{ webhook_secret_file: webhook.secret }}\n    \
+             format: debezium\n  - name: sf\n    http: {{ token_file: push.token }}\n    \
              format: salesforce.event_log\n"
         ),
     );
@@ -200,6 +205,56 @@ fn only_who_has_the_secret_is_taken_from() {
     assert_eq!(site.counted().values().sum::<u32>(), 2);
 }
 
+/// What Debezium Server's HTTP sink sends with `authentication.type=standard-webhooks`: one change a request, or a list
+/// of them, without an idempotency key; after an answer other than 2xx, or none, the same message id again.
+#[test]
+fn a_signed_webhook_is_taken_once_by_its_id() {
+    let site = site("");
+    let mut daemon = site.home.ready_daemon();
+    let change = |id: u32| {
+        serde_json::json!({ "schema": { "type": "struct", "fields": [], "name": "crm.public.contact.Envelope" },
+            "payload": {
+                "before": null, "after": { "id": id, "name": format!("contact {id}") },
+                "source": { "version": "3.6.3.Final", "connector": "postgresql", "name": "crm", "ts_ms": 1_796_000_000_000_u64,
+                            "db": "crm", "schema": "public", "table": "contact", "txId": 700 + id, "lsn": 9000 + id },
+                "op": "c", "ts_ms": 1_796_000_000_100_u64 } })
+        .to_string()
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let push = |id: &str, seconds: u64, signed: &str, body: &str| {
+        let mut keyed = Hmac::<sha2::Sha256>::new_from_slice(WEBHOOK).unwrap();
+        keyed.update(format!("{id}.{seconds}.{signed}").as_bytes());
+        let said = BASE64.encode(keyed.finalize().into_bytes());
+        let headers = [
+            "Content-Type: application/json".to_owned(),
+            format!("webhook-id: {id}"),
+            format!("webhook-timestamp: {seconds}"),
+            format!("webhook-signature: v1,{said}"),
+        ];
+        let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
+        let answer = site.push("hook", &headers, body.as_bytes());
+        let duplicate = serde_json::from_slice::<serde_json::Value>(&answer.body);
+        (answer.status, duplicate.is_ok_and(|said| said["duplicate"] == true))
+    };
+    let one = change(1);
+    assert_eq!(push("msg_1", now, &one, &one), (202, false));
+    // The answer was lost: the sink signs the same message again, some seconds later.
+    assert_eq!(push("msg_1", now + 2, &one, &one), (202, true));
+    daemon.kill();
+    daemon = site.home.ready_daemon();
+    assert_eq!(push("msg_1", now + 3, &one, &one), (202, true));
+    let batch = format!("[{},{}]", change(2), change(3));
+    assert_eq!(push("msg_2", now, &batch, &batch), (202, false));
+    let other = change(4);
+    assert_eq!(push("msg_2", now, &other, &other), (422, false));
+    assert_eq!(push("msg_3", now, &one, &other), (401, false), "another body than the signed one");
+    assert_eq!(push("msg_4", now - 400, &other, &other), (401, false), "signed too long ago");
+    drop(daemon);
+    let ids: Vec<String> =
+        site.home.of_kind("event").iter().map(|event| event["target"]["ids"][0].to_string()).collect();
+    assert_eq!(ids, ["\"1\"", "\"2\"", "\"3\""]);
+}
+
 #[test]
 fn limits_are_said_with_their_number() {
     let site = site(", max_body: 4096, rate: 2");
@@ -228,7 +283,10 @@ fn limits_are_said_with_their_number() {
 #[test]
 fn mistakes_in_the_configuration_are_named() {
     let cases = [
-        ("http: {}\n    format: dataverse.audit", "needs exactly one of `token_file:` and `hmac:`"),
+        (
+            "http: {}\n    format: dataverse.audit",
+            "needs exactly one of `token_file:`, `webhook_secret_file:` and `hmac:`",
+        ),
         ("http: { token_file: nowhere }\n    format: dataverse.audit", "does not exist"),
         (
             "http: { token_file: push.token }\n    format: sap.security_audit_log\n    timezone: UTC",

@@ -32,6 +32,7 @@ struct RawDirectory {
 struct RawHttp {
     token_file: Option<Spanned<PathBuf>>,
     hmac: Option<RawHmac>,
+    webhook_secret_file: Option<Spanned<PathBuf>>,
     max_body: Option<Spanned<u64>>,
     rate: Option<Spanned<u32>>,
 }
@@ -175,6 +176,8 @@ pub enum HttpAuth {
     Token(PathBuf),
     /// The secret's file, and the header of the signature.
     Signature(PathBuf, String),
+    /// The secret's file, for signatures of Standard Webhooks.
+    Webhook(PathBuf),
 }
 
 /// Where syslog messages are received.

@@ -8,7 +8,7 @@ use crate::error::Failure;
 use crate::format::Format;
 use crate::listen::ingest::{self, Ingest, Push};
 use crate::metrics::Metrics;
-use crate::model::Key;
+use crate::model::{Key, webhook};
 use crate::source::file::watch::Watch;
 use crate::source::file::{FileSource, Mode, OPEN_FILES, Options, READ_SIZE};
 use crate::source::inbox::{Feeder, inbox};
@@ -264,6 +264,10 @@ fn files(
 fn auth(auth: &HttpAuth) -> Result<ingest::Auth, String> {
     match auth {
         HttpAuth::Token(file) => Ok(ingest::Auth::Token(config::token(file)?)),
+        HttpAuth::Webhook(file) => {
+            let secret = webhook::Secret::parse(&secret::read("secret", file)?);
+            Ok(ingest::Auth::Webhook(secret.map_err(|why| format!("{}: {why}", file.display()))?))
+        }
         HttpAuth::Signature(file, header) => ingest::Auth::signature(&secret::read("secret", file)?, header),
     }
 }

@@ -12,17 +12,18 @@
 //! | 429 | too many requests, too many bytes under way, or the writer is behind: `Retry-After` says when |
 //! | 503 | the daemon ends, or could not make it durable: send it again with the same key |
 //!
-//! Who may: a bearer token (RFC 6750), or an HMAC-SHA-256 of the body as sent (RFC 2104) in a header of the
-//! sender's choice, `sha256=<hex>` or `<hex>`. Both are compared in constant time. A signature does not stop
-//! a replay: an idempotency key does. Before a signature can be checked the body must be read, so where `hmac:` is
-//! used a client without the secret can use up the source's `rate:` and its part of [`UNITS`]; with a token it cannot.
+//! Who may: a bearer token (RFC 6750), the signature of Standard Webhooks, or an HMAC-SHA-256 of the body as sent
+//! (RFC 2104) in a header of the sender's choice, `sha256=<hex>` or `<hex>`. All are compared in constant time. A bare
+//! HMAC does not stop a replay: an idempotency key does, and a signed `webhook-id` is one. Before a signature can be
+//! checked the body must be read, so with signatures a client without the secret can use up the source's `rate:` and its
+//! part of [`UNITS`]; with a token it cannot.
 //!
 //! Memory is bounded by [`UNITS`]: every request takes as many of them as its body can have MiB, unpacked.
 
 use super::Token;
 use crate::clock::Clock;
-use crate::model::Key;
 use crate::model::record::Framing;
+use crate::model::{Key, Time, webhook};
 use crate::source::inbox::{Delivery, Feeder, NotTaken};
 use crate::source::push::{BadBody, KEY_MAX, Keys, Met, Packing, Records, UNKEYED, cut, unpack};
 use crate::source::{Receipt, Received};
@@ -58,6 +59,8 @@ pub enum Auth {
     Token(Token),
     /// Whoever signs the body with this secret, in this header.
     Signature(Hmac<Sha256>, HeaderName),
+    /// Whoever signs as Standard Webhooks says. The message's id is the idempotency key.
+    Webhook(webhook::Secret),
 }
 
 impl Auth {
@@ -68,7 +71,7 @@ impl Auth {
         Ok(Auth::Signature(keyed, header))
     }
 
-    fn admits(&self, headers: &HeaderMap, body: &[u8]) -> bool {
+    fn admits(&self, headers: &HeaderMap, body: &[u8], now: Time) -> bool {
         match self {
             Auth::Token(token) => token.shown_in(headers),
             Auth::Signature(keyed, header) => {
@@ -77,6 +80,13 @@ impl Auth {
                 let hex = value.as_bytes().strip_prefix(b"sha256=").unwrap_or(value.as_bytes());
                 let shown = crate::model::digest::parse_hex(&hex.to_ascii_lowercase());
                 shown.is_some_and(|shown| keyed.clone().chain_update(body).verify_slice(&shown).is_ok())
+            }
+            Auth::Webhook(secret) => {
+                let shown = |name| one(headers, HeaderName::from_static(name)).ok().flatten();
+                let now = u64::try_from(now.seconds()).unwrap_or(0);
+                let message = (shown(webhook::ID), shown(webhook::TIMESTAMP), shown(webhook::SIGNATURE));
+                let (Some(id), Some(timestamp), Some(said)) = message else { return false };
+                secret.signed(id, timestamp, said, body, now)
             }
         }
     }
@@ -239,7 +249,7 @@ fn one(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>, Refused> {
     }
 }
 
-fn announced(headers: &HeaderMap) -> Result<Announced, Refused> {
+fn announced(headers: &HeaderMap, auth: &Auth) -> Result<Announced, Refused> {
     let packing = match one(headers, header::CONTENT_ENCODING)? {
         None | Some("identity") => Packing::Plain,
         Some("gzip" | "x-gzip") => Packing::Gzip,
@@ -257,12 +267,16 @@ fn announced(headers: &HeaderMap) -> Result<Announced, Refused> {
             ));
         }
     };
-    let key = one(headers, HeaderName::from_static("idempotency-key"))?;
+    let signed_id = match auth {
+        Auth::Webhook(_) => one(headers, HeaderName::from_static(webhook::ID))?,
+        Auth::Token(_) | Auth::Signature(..) => None,
+    };
+    let key = one(headers, HeaderName::from_static("idempotency-key"))?.or(signed_id);
     let good =
         |key: &&str| (1..=KEY_MAX).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic());
     match key {
         Some(key) if !good(&key) => {
-            Err(Refused::BadHeader("Idempotency-Key is 1 to 255 visible ASCII characters."))
+            Err(Refused::BadHeader("An idempotency key is 1 to 255 visible ASCII characters."))
         }
         key => Ok(Announced { packing, json, key: key.map(str::to_owned) }),
     }
@@ -278,10 +292,10 @@ impl Ingest {
         }
         target.spend()?;
         let (parts, body) = request.into_parts();
-        let announced = announced(&parts.headers)?;
+        let announced = announced(&parts.headers, &target.push.auth)?;
         let room = self.room(target, &parts.headers, announced.packing)?;
         let body = read(body, target.push.max_body).await?;
-        if !target.push.auth.admits(&parts.headers, &body) {
+        if !target.push.auth.admits(&parts.headers, &body, target.clock.now()) {
             return Err(Refused::NotAllowed);
         }
         let body = unpack(announced.packing, body, target.push.max_body).map_err(Refused::Body)?;

@@ -18,6 +18,7 @@ pub mod pseudonym;
 pub mod record;
 pub mod row;
 pub mod time;
+pub mod webhook;
 
 pub use digest::{Hash, Key, KeyRing};
 pub use event::{Action, Category, Event, Outcome, System};

@@ -57,16 +57,17 @@ impl Reader {
         if config.listen.is_none() {
             self.say(line(http), "`http:` needs `listen:`", "listen: 127.0.0.1:7464");
         }
-        let auth = match (&raw.token_file, &raw.hmac) {
-            (Some(file), None) => HttpAuth::Token(self.given_file(file)),
-            (None, Some(hmac)) => {
+        let auth = match (&raw.token_file, &raw.hmac, &raw.webhook_secret_file) {
+            (None, None, Some(file)) => HttpAuth::Webhook(self.given_file(file)),
+            (Some(file), None, None) => HttpAuth::Token(self.given_file(file)),
+            (None, Some(hmac), None) => {
                 if let Err(why) = ingest::Auth::signature("secret", &hmac.header.value) {
                     self.say(line(&hmac.header), format!("`header:` is {why}"), "header: X-Signature-256");
                 }
                 HttpAuth::Signature(self.given_file(&hmac.secret_file), hmac.header.value.clone())
             }
             _ => {
-                let what = "`http:` needs exactly one of `token_file:` and `hmac:`";
+                let what = "`http:` needs exactly one of `token_file:`, `webhook_secret_file:` and `hmac:`";
                 self.say(line(http), what, "token_file: push.token");
                 return None;
             }
