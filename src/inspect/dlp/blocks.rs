@@ -22,17 +22,82 @@ struct Masks {
     hiding: u64,
 }
 
-/// Whether a text cannot hold any number: too few digits and nothing that may hide one. Most values of an
-/// event end here.
+/// What a byte is to a number.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// No number has it.
+    Stops,
+    Digit,
+    Separates,
+}
+
+const KINDS: [Kind; 256] = {
+    let mut kinds = [Kind::Stops; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        kinds[byte] = match byte as u8 {
+            b'0'..=b'9' => Kind::Digit,
+            b' ' | b'-'..=b'/' | b'+' | b'_' | b'\t'..=b'\r' => Kind::Separates,
+            _ => Kind::Stops,
+        };
+        byte += 1;
+    }
+    kinds
+};
+
+/// Whether a text cannot hold any number: nothing in it hides a digit, and no nine bytes in a row are digits and
+/// separators, or those that are cannot be one. Most values of an event end here, and of those most bytes are not looked
+/// at: where nine bytes in a row are looked for, a byte that stops rules out all nine that it could be the last of.
 pub(super) fn hopeless(bytes: &[u8]) -> bool {
-    let mut digits = 0;
-    for chunk in bytes.chunks(BLOCK) {
-        digits += chunk.iter().map(|byte| u8::from(byte.wrapping_sub(b'0') < 10)).sum::<u8>();
-        if digits >= FEWEST as u8 || chunk.iter().any(|byte| *byte >= 0x80) {
-            return false;
+    if bytes.iter().fold(false, |any, byte| any | hides(*byte)) {
+        return false;
+    }
+    let stops = |place: &usize| bytes.get(*place).is_none_or(|byte| KINDS[usize::from(*byte)] == Kind::Stops);
+    let mut place = FEWEST - 1;
+    let mut from = 0;
+    while place < bytes.len() {
+        // From behind: the last stop within the nine is the one to go on after.
+        match (from..=place).rev().find(stops) {
+            Some(stop) => from = stop + 1,
+            None => {
+                let end = (place + 1..).find(stops).unwrap_or(bytes.len());
+                if may_be_number(bytes.get(from..end).unwrap_or_default()) {
+                    return false;
+                }
+                from = end + 1;
+            }
         }
+        place = from + FEWEST - 1;
     }
     true
+}
+
+fn hides(byte: u8) -> bool {
+    (byte >= 0x80) | (byte.wrapping_sub(b'%') < 2) | (byte == b'\\') | (byte == b';')
+}
+
+/// Whether a run of digits and separators that nothing continues can be a number.
+fn may_be_number(run: &[u8]) -> bool {
+    let digit = |byte: &u8| byte.is_ascii_digit();
+    let (Some(first), Some(last)) = (run.iter().position(digit), run.iter().rposition(digit)) else {
+        return false;
+    };
+    let run = run.get(first..=last).unwrap_or_default();
+    let lead = run.first().copied().unwrap_or(0);
+    match run.iter().filter(|byte| digit(byte)).count() {
+        0..FEWEST => false,
+        digits if digits == run.len() => bare_may_be_number(u32::try_from(digits).unwrap_or(u32::MAX), lead),
+        _ => true,
+    }
+}
+
+/// Whether so many digits without separators can be a number: of short ones the first digit tells.
+fn bare_may_be_number(count: u32, first: u8) -> bool {
+    match count {
+        9 | 15..=19 => true,
+        12..=14 => matches!(first, b'3'..=b'6'),
+        _ => false,
+    }
 }
 
 /// A walk over the places of a text where a closer look is due.
@@ -120,7 +185,8 @@ struct Runs<'m> {
 }
 
 impl Runs<'_> {
-    /// The beginnings of those runs that can hold a number, or whose end is not in this block.
+    /// The first digits of those runs that can hold a number, or that the block cuts. Separators at either end of a
+    /// run are no part of a number.
     fn useful(&self, bytes: &[u8], place: usize) -> u64 {
         let mut left = self.nine;
         let mut found = 0;
@@ -129,12 +195,18 @@ impl Runs<'_> {
             let length = (self.joined >> start).trailing_ones();
             let end = start + length;
             let run = if length >= 64 { u64::MAX } else { ((1 << length) - 1) << start };
-            let cut = start == 0 || end >= 64 || self.masks.hiding >> end & 1 != 0;
-            let first = bytes.get(place + start as usize).copied().unwrap_or(0);
-            if cut || self.holds(run, length, first) {
-                found |= 1 << start;
-            }
             left &= !run;
+            let digits = self.masks.digits & run;
+            if digits == 0 {
+                continue;
+            }
+            let (first, last) = (digits.trailing_zeros(), 63 - digits.leading_zeros());
+            let cut = (start == 0 && place > 0) || end >= 64 || self.masks.hiding >> end & 1 != 0;
+            let lead = bytes.get(place + first as usize).copied().unwrap_or(0);
+            let within = run & u64::MAX << first & u64::MAX >> (63 - last);
+            if cut || self.holds(within, last + 1 - first, lead) {
+                found |= 1 << first;
+            }
         }
         found
     }
@@ -145,12 +217,7 @@ impl Runs<'_> {
         let digits = self.masks.digits & run;
         match digits.count_ones() {
             0..9 => false,
-            // Without separators only the length and, of short ones, the first digit need a look.
-            count if count == length => match count {
-                9 | 15..=19 => true,
-                12..=14 => matches!(first, b'3'..=b'6'),
-                _ => false,
-            },
+            count if count == length => bare_may_be_number(count, first),
             9..12 => {
                 let gaps = run & !digits;
                 let pairs = digits & digits >> 1;
@@ -183,6 +250,7 @@ fn masks(block: &[u8; BLOCK]) -> Masks {
     let mut digits = [0u8; BLOCK];
     let mut separators = [0u8; BLOCK];
     let mut hiding = [0u8; BLOCK];
+    let mut any_hides = 0;
     for (place, byte) in block.iter().copied().enumerate() {
         digits[place] = u8::from(byte.wrapping_sub(b'0') < 10);
         separators[place] = u8::from(
@@ -192,10 +260,11 @@ fn masks(block: &[u8; BLOCK]) -> Masks {
                 | (byte == b'_')
                 | (byte.wrapping_sub(b'\t') < 5),
         );
-        hiding[place] =
-            u8::from((byte >= 0x80) | (byte.wrapping_sub(b'%') < 2) | (byte == b'\\') | (byte == b';'));
+        hiding[place] = u8::from(hides(byte));
+        any_hides |= hiding[place];
     }
-    Masks { digits: gather(&digits), separators: gather(&separators), hiding: gather(&hiding) }
+    let hiding = if any_hides == 0 { 0 } else { gather(&hiding) };
+    Masks { digits: gather(&digits), separators: gather(&separators), hiding }
 }
 
 /// One bit for each byte that is 1. The factor moves the lowest bit of byte `i` to bit `56 + i`, and no
@@ -206,4 +275,88 @@ fn gather(ones: &[u8; BLOCK]) -> u64 {
         let bits = u64::from_le_bytes(*chunk).wrapping_mul(0x0102_0408_1020_4080) >> 56;
         mask | bits << (place * 8)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::generate::Generator;
+    use super::super::{Cluster, read_one, scan_plain};
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Hits of any likelihood, read from the beginning of every run of digits and separators.
+    fn by_force(text: &[u8]) -> usize {
+        let joins = |byte: u8| KINDS[usize::from(byte)] != Kind::Stops;
+        let mut hits = Vec::new();
+        for (place, byte) in text.iter().enumerate() {
+            let begins =
+                place.checked_sub(1).and_then(|before| text.get(before)).is_none_or(|byte| !joins(*byte));
+            if begins && joins(*byte) {
+                let digits = text[place..].iter().position(u8::is_ascii_digit).unwrap_or(0);
+                read_one(&mut Cluster::default(), text, place + digits, "", &mut hits);
+            }
+        }
+        hits.len()
+    }
+
+    fn around() -> impl Strategy<Value = String> {
+        prop::sample::select(vec![
+            "", "a", "f-", "-", " ", "x12-", "00-a1b2 ", ", ", "7", "e4-", "+", "id 4 ",
+        ])
+        .prop_map(str::to_owned)
+    }
+
+    proptest! {
+        /// Numbers, spelled with and without separators and cut at either end, among hexadecimal and other text.
+        #[test]
+        fn what_is_passed_over_holds_nothing(
+            seed in any::<u64>(),
+            network in prop::sample::select(vec!["visa", "amex", "diners", "mastercard"]),
+            ssn in any::<bool>(),
+            gap in prop::sample::select(vec!["", " ", "-", ".", "--"]),
+            cut in 0usize..4,
+            before in around(),
+            after in around(),
+            filler in "[0-9a-f-]{0,70}",
+        ) {
+            let mut random = Generator::new(seed);
+            let digits: Vec<char> = if ssn { random.ssn() } else { random.card(network) }.chars().collect();
+            let parts: Vec<String> = digits[cut.min(digits.len())..].chunks(4).map(|part| part.iter().collect()).collect();
+            let text = format!("{filler}{before}{}{after}", parts.join(gap));
+            let forced = by_force(text.as_bytes());
+            if hopeless(text.as_bytes()) {
+                prop_assert_eq!(forced, 0, "{}", text);
+            }
+            let mut hits = Vec::new();
+            scan_plain(&mut Cluster::default(), text.as_bytes(), "", &mut hits);
+            prop_assert_eq!(hits.len() > 0, forced > 0, "{}", text);
+        }
+
+        #[test]
+        fn ids_and_plain_words_are_passed_over(high in any::<u64>(), low in 0u64..1 << 48) {
+            let id = format!("{:08x}-41b5-ec11-983f-{low:012x}", high as u32);
+            let digits = id.bytes().filter(u8::is_ascii_digit).count();
+            prop_assume!(digits < 24);
+            let mut hits = Vec::new();
+            scan_plain(&mut Cluster::default(), id.as_bytes(), "", &mut hits);
+            prop_assert!(!hopeless(id.as_bytes()) || hits.is_empty());
+        }
+    }
+
+    #[test]
+    fn most_values_of_events_are_passed_over() {
+        for text in [
+            "4026be43-41b5-ec11-983f-000000032098",
+            "2026-11-20T07:00:00Z",
+            "case 83810 was looked at and closed",
+            "1700000000000",
+            "incident",
+            "",
+        ] {
+            assert!(hopeless(text.as_bytes()), "{text}");
+        }
+        for text in ["4111", "\u{664}\u{661}", "a%34b", "9&#57;"] {
+            assert_eq!(hopeless(text.as_bytes()), text == "4111", "{text}");
+        }
+    }
 }

@@ -22,6 +22,9 @@ const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&base64::alphabet::URL_SAFE
 
 /// Appends a hit for each run of Base64 with a number inside. Returns whether there was one.
 pub(super) fn scan(bytes: &[u8], path: &str, hits: &mut Vec<Hit>) -> bool {
+    if bytes.len() < SHORTEST {
+        return false;
+    }
     let before = hits.len();
     let mut from = 0;
     while let Some(found) = bytes.get(from..).and_then(|rest| memchr::memchr3(b'M', b'N', b'O', rest)) {

@@ -104,7 +104,7 @@ impl Rules {
         let mut hits = Vec::new();
         let mut scanner = Scanner::default();
         event.visit_text(&mut |path, text| {
-            scanner.scan(text, path, &mut hits);
+            scanner.scan(before_offset(path, text), path, &mut hits);
             // A field's name only adds hits, so without any there is nothing to mask either.
             if hits.is_empty() {
                 return;
@@ -231,6 +231,17 @@ impl Numbers {
                 self.list.push(Found { hit, path: path.to_owned(), fingerprint, count: 1 });
             }
         }
+    }
+}
+
+/// A record's place without the offset behind its last `@`: those digits are ours.
+fn before_offset<'t>(path: &str, text: &'t str) -> &'t str {
+    if path != "raw.locator" {
+        return text;
+    }
+    match text.rsplit_once('@') {
+        Some((file, offset)) if offset.bytes().all(|byte| byte.is_ascii_digit()) => file,
+        _ => text,
     }
 }
 
