@@ -106,7 +106,13 @@ pub(super) fn take_time(
     name: &'static str,
     context: &FormatContext,
 ) {
-    let Some(text) = members.take_text(name) else {
+    // Nearly all are read as they stand, without a copy.
+    let value = members.take(name).unwrap_or(Json::Null);
+    if let Some(time) = value.as_str().and_then(Time::parse) {
+        event.time = Some(time);
+        return;
+    }
+    let Some(text) = value.into_text().filter(|text| !text.trim().is_empty()) else {
         event.clock = Clock::Absent;
         return event.defect(Defect::new(DefectCode::TimeMissing));
     };

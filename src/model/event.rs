@@ -5,8 +5,12 @@
 //! digits. The lists keep their first [`LIST_MAX`] values; what was cut is counted and named by the defect
 //! `list_cut`.
 //!
-//! The file is long because every member stands here four times side by side (declared, visited, looked up
-//! by path, written): a member that is missing in one of the four is seen at once.
+//! The file is long because every member stands here three times side by side (declared, visited, written): a
+//! member that is missing in one of the three is seen at once. Looking up by path is `path.rs`.
+
+mod path;
+
+pub use path::Value;
 
 use super::json::Object;
 use super::{Hash, Time};
@@ -430,21 +434,6 @@ impl Default for Event {
     }
 }
 
-/// A field's value for rules: one value, several, or a number or truth.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Value<'a> {
-    /// Text.
-    Text(Cow<'a, str>),
-    /// Integer.
-    Number(u64),
-    /// Truth.
-    Bool(bool),
-    /// A list of texts.
-    List(&'a [String]),
-    /// Names of the changed fields.
-    Names(Vec<&'a str>),
-}
-
 impl Event {
     /// The time that drives windows: as the CRM says, else when we read it (with `clock: absent`).
     pub fn when(&self) -> Time {
@@ -462,122 +451,6 @@ impl Event {
     pub fn has_defect(&self, code: DefectCode) -> bool {
         self.defects.iter().any(|defect| defect.code == code)
     }
-
-    /// The value at a dotted path; `None` when it is absent or the path names nothing.
-    pub fn field(&self, path: &str) -> Option<Value<'_>> {
-        fn text(value: &Option<String>) -> Option<Value<'_>> {
-            value.as_deref().map(|value| Value::Text(Cow::Borrowed(value)))
-        }
-        fn list(values: &[String]) -> Option<Value<'_>> {
-            (!values.is_empty()).then_some(Value::List(values))
-        }
-        fn word<'a>(word: Option<&'static str>) -> Option<Value<'a>> {
-            word.map(|word| Value::Text(Cow::Borrowed(word)))
-        }
-        match path {
-            "time" => self.time.map(|time| Value::Text(Cow::Owned(time.to_string()))),
-            "observed" => Some(Value::Text(Cow::Owned(self.observed.to_string()))),
-            "source" => Some(Value::Text(Cow::Borrowed(&self.source))),
-            "system" => word(Some(self.system.as_str())),
-            "feed" => Some(Value::Text(Cow::Borrowed(&self.feed))),
-            "uid" => text(&self.uid),
-            "category" => word(self.category.map(Category::as_str)),
-            "action" => word(self.action.map(Action::as_str)),
-            "outcome" => word(self.outcome.map(Outcome::as_str)),
-            "status" => text(&self.status),
-            "actor.id" => text(&self.actor.id),
-            "actor.name" => text(&self.actor.name),
-            "actor.type" => word(self.actor.r#type.map(ActorType::as_str)),
-            "actor.roles" => list(&self.actor.roles),
-            "actor.on_behalf_of" => text(&self.actor.on_behalf_of),
-            "client.ip" => text(&self.client.ip),
-            "client.country" => text(&self.client.country),
-            "client.city" => text(&self.client.city),
-            "client.lat" => text(&self.client.lat),
-            "client.lon" => text(&self.client.lon),
-            "client.user_agent" => text(&self.client.user_agent),
-            "client.tls" => text(&self.client.tls),
-            "client.app" => text(&self.client.app),
-            "auth.method" => text(&self.auth.method),
-            "auth.mfa" => self.auth.mfa.map(Value::Bool),
-            "auth.session" => text(&self.auth.session),
-            "target.type" => text(&self.target.r#type),
-            "target.ids" => list(&self.target.ids),
-            "target.name" => text(&self.target.name),
-            "target.owner" => text(&self.target.owner),
-            "fields" => list(&self.fields),
-            "changes.field" if !self.changes.is_empty() => {
-                Some(Value::Names(self.changes.iter().map(|change| change.field.as_str()).collect()))
-            }
-            "volume.rows" => self.volume.rows.map(Value::Number),
-            "volume.bytes" => self.volume.bytes.map(Value::Number),
-            "grant.principal" => text(&self.grant.principal),
-            "grant.permission" => text(&self.grant.permission),
-            "grant.scope" => text(&self.grant.scope),
-            "perf.duration_ms" => self.perf.duration_ms.map(Value::Number),
-            "perf.status_code" => self.perf.status_code.map(Value::Number),
-            "tenant" => text(&self.tenant),
-            "http.method" => text(&self.http.method),
-            "http.path" => text(&self.http.path),
-            "query" => text(&self.query),
-            "message" => text(&self.message),
-            "clock" => word(Some(self.clock.as_str())),
-            _ => {
-                let name = path.strip_prefix("extra.")?;
-                let (_, value) = self.extra.iter().find(|(key, _)| key == name)?;
-                Some(Value::Text(Cow::Borrowed(value)))
-            }
-        }
-    }
-
-    /// Every path that [`Event::field`] knows, `extra.*` apart. `check` refuses rules that use others.
-    pub const PATHS: &'static [&'static str] = &[
-        "time",
-        "observed",
-        "source",
-        "system",
-        "feed",
-        "uid",
-        "category",
-        "action",
-        "outcome",
-        "status",
-        "actor.id",
-        "actor.name",
-        "actor.type",
-        "actor.roles",
-        "actor.on_behalf_of",
-        "client.ip",
-        "client.country",
-        "client.city",
-        "client.lat",
-        "client.lon",
-        "client.user_agent",
-        "client.tls",
-        "client.app",
-        "auth.method",
-        "auth.mfa",
-        "auth.session",
-        "target.type",
-        "target.ids",
-        "target.name",
-        "target.owner",
-        "fields",
-        "changes.field",
-        "volume.rows",
-        "volume.bytes",
-        "grant.principal",
-        "grant.permission",
-        "grant.scope",
-        "perf.duration_ms",
-        "perf.status_code",
-        "tenant",
-        "http.method",
-        "http.path",
-        "query",
-        "message",
-        "clock",
-    ];
 
     /// Calls `visit` with the dotted path and a mutable reference for every string that came from the
     /// source. Inspection reads and masks through this one door, so that a new field cannot be forgotten

@@ -302,7 +302,7 @@ impl Reader<'_> {
         // Nothing but the detection is needed to match, and what a match carries is copied every time.
         sigma.custom_attributes.clear();
         sigma.tags.clear();
-        let (paths, needs) = match fields::check(&sigma.detection) {
+        let fields::Checked { paths, needs, words_only } = match fields::check(&sigma.detection) {
             Ok(checked) => checked,
             Err(wrong) => {
                 let problem = self.at(place, &wrong.word, wrong.what);
@@ -319,7 +319,7 @@ impl Reader<'_> {
             let line = self.line(place, path);
             self.paths.entry(path.clone()).or_insert(line);
         }
-        self.events.push(EventPart { name, title: document.title.clone(), sigma, paths, needs });
+        self.events.push(EventPart { name, title: document.title.clone(), sigma, paths, needs, words_only });
         Ok(self.events.len() - 1)
     }
 

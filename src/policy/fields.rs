@@ -16,8 +16,17 @@ pub(super) struct Wrong {
     pub(super) cure: Option<String>,
 }
 
-/// Every path a detection reads, and the category and action it needs.
-pub(super) fn check(detections: &Detections) -> Result<(Vec<String>, Needs), Wrong> {
+/// What a detection reads, and what an event must have for it.
+pub(super) struct Checked {
+    /// Every path, sorted.
+    pub(super) paths: Vec<String>,
+    pub(super) needs: Needs,
+    /// See [`EventPart::words_only`](crate::inspect::behaviour::EventPart::words_only).
+    pub(super) words_only: bool,
+}
+
+/// Whether it can run, and what it reads.
+pub(super) fn check(detections: &Detections) -> Result<Checked, Wrong> {
     let mut paths = BTreeSet::new();
     for detection in detections.named.values() {
         walk(detection, &mut paths)?;
@@ -36,7 +45,18 @@ pub(super) fn check(detections: &Detections) -> Result<(Vec<String>, Needs), Wro
         .map(|condition| needs_of_condition(condition, detections))
         .reduce(either)
         .unwrap_or(Needs::ANYTHING);
-    Ok((paths.into_iter().collect(), needs))
+    let words_only = paths.iter().all(|path| Event::WORDS.contains(&path.as_str()))
+        && !detections.named.values().any(reads_everything);
+    Ok(Checked { paths: paths.into_iter().collect(), needs, words_only })
+}
+
+/// Whether keywords stand in it, which are looked for in every member.
+fn reads_everything(detection: &Detection) -> bool {
+    match detection {
+        Detection::AllOf(items) => items.iter().any(|item| item.field.name.is_none()),
+        Detection::AnyOf(inner) | Detection::And(inner) => inner.iter().any(reads_everything),
+        Detection::Keywords(_) | Detection::ArrayMatch { .. } | Detection::Conditional { .. } => true,
+    }
 }
 
 /// Why a path cannot be used, if so.
@@ -161,7 +181,16 @@ fn needs_of_detection(detection: &Detection) -> Needs {
     }
 }
 
+/// A member that is absent matches nothing but `null` and `exists: false`.
 fn needs_of_item(item: &DetectionItem) -> Needs {
+    let exists = item.values.iter().all(|value| matches!(value, SigmaValue::Bool(true)));
+    let absent_may_match = (item.field.has_modifier(Modifier::Exists) && !exists)
+        || item.values.iter().any(|value| matches!(value, SigmaValue::Null));
+    let path = item.field.name.as_deref().filter(|_| !absent_may_match);
+    Needs { present: path.map_or(0, Event::bit_of), ..words_of_item(item) }
+}
+
+fn words_of_item(item: &DetectionItem) -> Needs {
     let plain: Option<Vec<String>> = item
         .values
         .iter()
@@ -190,9 +219,17 @@ fn needs_of_item(item: &DetectionItem) -> Needs {
 }
 
 fn both(one: Needs, other: Needs) -> Needs {
-    Needs { categories: one.categories & other.categories, actions: one.actions & other.actions }
+    Needs {
+        categories: one.categories & other.categories,
+        actions: one.actions & other.actions,
+        present: one.present | other.present,
+    }
 }
 
 fn either(one: Needs, other: Needs) -> Needs {
-    Needs { categories: one.categories | other.categories, actions: one.actions | other.actions }
+    Needs {
+        categories: one.categories | other.categories,
+        actions: one.actions | other.actions,
+        present: one.present & other.present,
+    }
 }

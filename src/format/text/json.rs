@@ -42,7 +42,11 @@ pub enum Json<'a> {
 
 /// The members of an object in their order, duplicates included.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Members<'a>(Vec<(Cow<'a, str>, Json<'a>)>);
+pub struct Members<'a> {
+    list: Vec<(Cow<'a, str>, Json<'a>)>,
+    /// Whether any name has an `@` in it: most records have no annotations, and nobody need look for them.
+    annotated: bool,
+}
 
 /// A record that was read.
 #[derive(Debug)]
@@ -60,19 +64,22 @@ pub struct Document<'a> {
 impl<'a> Members<'a> {
     /// The first member of that name.
     pub fn get(&self, name: &str) -> Option<&Json<'a>> {
-        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value)
+        self.list.iter().find(|(key, _)| key == name).map(|(_, value)| value)
     }
     /// Takes the value of a member of that name, the first that is not `null`, which counts as absent. `null` stays
     /// in its place, so that nothing moves.
     pub fn take(&mut self, name: &str) -> Option<Json<'a>> {
         self.take_first(|key| key == name)
     }
-    /// The same for a name with something behind it, without putting the two together.
+    /// The same for a name with something behind it that has an `@`, without putting the two together.
     pub fn take_annotated(&mut self, name: &str, annotation: &str) -> Option<Json<'a>> {
+        if annotation.starts_with('@') && !self.annotated {
+            return None;
+        }
         self.take_first(|key| key.strip_prefix(name) == Some(annotation))
     }
     fn take_first(&mut self, is_it: impl Fn(&str) -> bool) -> Option<Json<'a>> {
-        let mut members = self.0.iter_mut();
+        let mut members = self.list.iter_mut();
         let (_, value) = members.find(|(key, value)| is_it(key) && !matches!(value, Json::Null))?;
         Some(std::mem::replace(value, Json::Null))
     }
@@ -90,13 +97,14 @@ impl<'a> Members<'a> {
     }
     /// The members in order.
     pub fn iter(&self) -> impl Iterator<Item = &(Cow<'a, str>, Json<'a>)> {
-        self.0.iter()
+        self.list.iter()
     }
 }
 
 impl<'a> From<Vec<(Cow<'a, str>, Json<'a>)>> for Members<'a> {
     fn from(members: Vec<(Cow<'a, str>, Json<'a>)>) -> Members<'a> {
-        Members(members)
+        let annotated = members.iter().any(|(name, _)| name.contains('@'));
+        Members { list: members, annotated }
     }
 }
 
@@ -104,7 +112,7 @@ impl<'a> IntoIterator for Members<'a> {
     type Item = (Cow<'a, str>, Json<'a>);
     type IntoIter = std::vec::IntoIter<Self::Item>;
     fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
+        self.list.into_iter()
     }
 }
 
@@ -267,7 +275,7 @@ impl<'a> Reader<'a> {
         self.blanks();
         if self.peek()? == b'}' {
             self.place += 1;
-            return Some(Json::Object(Members(members)));
+            return Some(Json::Object(Members::from(members)));
         }
         members.reserve(room);
         loop {
@@ -285,7 +293,7 @@ impl<'a> Reader<'a> {
                 b'}' => {
                     self.place += 1;
                     self.note_duplicate(&members);
-                    return Some(Json::Object(Members(members)));
+                    return Some(Json::Object(Members::from(members)));
                 }
                 _ => return None,
             }

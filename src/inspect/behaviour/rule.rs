@@ -64,22 +64,27 @@ pub struct EventPart {
     pub sigma: SigmaRule,
     /// Every event path that it reads, sorted.
     pub paths: Vec<String>,
-    /// The words that an event must have for a match to be possible.
+    /// What an event must have for a match to be possible.
     pub needs: Needs,
+    /// It reads nothing but [`Event::WORDS`](crate::model::Event::WORDS).
+    pub words_only: bool,
 }
 
-/// A cheap necessary condition: category and action among these. Bit n stands for the n-th word.
+/// A cheap necessary condition: category and action among these, and these members there. Bit n stands for the n-th
+/// word or path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Needs {
     /// Categories, or all ones when the rule does not say.
     pub categories: u64,
     /// Actions, likewise.
     pub actions: u64,
+    /// Paths that must have a value, as [`Event::present`](crate::model::Event::present) says.
+    pub present: u64,
 }
 
 impl Needs {
     /// Nothing is known.
-    pub const ANYTHING: Needs = Needs { categories: u64::MAX, actions: u64::MAX };
+    pub const ANYTHING: Needs = Needs { categories: u64::MAX, actions: u64::MAX, present: 0 };
 
     /// Whether an event with these words may match. An absent word has the highest bit.
     pub fn allow(self, category: Option<Category>, action: Option<Action>) -> bool {

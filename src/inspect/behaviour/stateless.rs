@@ -1,4 +1,9 @@
-//! Which single-event parts match one event. No state, so any number of threads may ask.
+//! Which single-event parts match one event. What it says depends on the event alone, so any number of threads may
+//! ask.
+//!
+//! Most parts read nothing but an event's words (category, action, outcome and the like), and a feed has few
+//! combinations of those. What such parts say of one is remembered; of the others only those are asked whose category
+//! and action fit and whose members are there.
 
 use super::rule::{DetectionRule, Needs};
 use super::view::View;
@@ -6,12 +11,27 @@ use crate::model::Event;
 use crate::model::event::{Action, Category};
 use rsigma_eval::CompiledRule;
 use rsigma_eval::compiler::{compile_rule, eval_condition};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Combinations of words that are remembered at most. Real feeds have some dozens.
+const REMEMBERED: usize = 4096;
 
 /// Every single-event part of every rule, compiled.
 #[derive(Debug, Default)]
 pub struct Stateless {
     parts: Vec<Part>,
+    /// By [`Event::words`].
+    known: Mutex<HashMap<u64, Arc<Known>>>,
+}
+
+/// What is known of all events with the same words.
+#[derive(Debug, Default)]
+struct Known {
+    /// Parts that match by the words alone.
+    matched: Vec<(u32, u32)>,
+    /// Places of the parts that read more.
+    ask: Vec<usize>,
 }
 
 #[derive(Debug)]
@@ -19,6 +39,7 @@ struct Part {
     rule: u32,
     part: u32,
     needs: Needs,
+    words_only: bool,
     compiled: CompiledRule,
 }
 
@@ -68,11 +89,11 @@ impl Stateless {
             for (part, event) in detection.events.iter().enumerate() {
                 let compiled =
                     compile_rule(&event.sigma).map_err(|error| format!("{}: {error}", detection.id))?;
-                let needs = event.needs;
-                parts.push(Part { rule: rule as u32, part: part as u32, needs, compiled });
+                let (needs, words_only) = (event.needs, event.words_only);
+                parts.push(Part { rule: rule as u32, part: part as u32, needs, words_only, compiled });
             }
         }
-        Ok(Stateless { parts })
+        Ok(Stateless { parts, known: Mutex::default() })
     }
 
     /// Whether any part could match an event of this category and action. Where none could, nobody needs to
@@ -81,16 +102,46 @@ impl Stateless {
         self.parts.iter().any(|part| part.needs.allow(category, action))
     }
 
-    /// The parts that match. Looks at category and action first: a few bit operations settle most parts.
+    /// The parts that match, in order of rule and part.
     pub fn evaluate(&self, event: &Event) -> Matches {
-        let view = View(event);
-        let mut matches = Vec::new();
-        for part in &self.parts {
-            if part.needs.allow(event.category, event.action) && part.matches(&view) {
-                matches.push((part.rule, part.part));
+        let known = self.known(event);
+        let mut matches = known.matched.clone();
+        if !known.ask.is_empty() {
+            let (view, present) = (View(event), event.present());
+            let asked = known.ask.iter().filter_map(|place| self.parts.get(*place));
+            let before = matches.len();
+            for part in asked {
+                if part.needs.present & !present == 0 && part.matches(&view) {
+                    matches.push((part.rule, part.part));
+                }
+            }
+            if before > 0 && matches.len() > before {
+                matches.sort_unstable();
             }
         }
         Matches(matches)
+    }
+
+    fn known(&self, event: &Event) -> Arc<Known> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.get(&event.words()) {
+            return Arc::clone(known);
+        }
+        if known.len() == REMEMBERED {
+            known.clear();
+        }
+        let mut made = Known::default();
+        let fits = |part: &&Part| part.needs.allow(event.category, event.action);
+        for (place, part) in self.parts.iter().enumerate().filter(|(_, part)| fits(part)) {
+            match part.words_only {
+                false => made.ask.push(place),
+                true if part.matches(&View(event)) => made.matched.push((part.rule, part.part)),
+                true => {}
+            }
+        }
+        let made = Arc::new(made);
+        known.insert(event.words(), Arc::clone(&made));
+        made
     }
 }
 
