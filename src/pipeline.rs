@@ -59,7 +59,7 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 /// And so long while somebody waits for a receipt.
 const RECEIPTS_EVERY: Duration = Duration::from_millis(50);
 /// Batches that wait between two threads.
-pub const BATCHES_WAITING: usize = 4;
+pub const BATCHES_WAITING: usize = 2;
 /// Bytes that one source may hand over before the next has its turn.
 const TURN_BYTES: u64 = 1 << 20;
 /// Longest wait of any thread, so that stop, watchdog and heartbeat are never far away.

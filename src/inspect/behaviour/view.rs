@@ -69,7 +69,10 @@ fn each_text(event: &Event, visit: &mut dyn FnMut(&str)) {
 pub(super) fn text<'a>(event: &'a Event, path: &str) -> Option<Cow<'a, str>> {
     if path == ACTOR {
         return match (&event.actor.name, &event.actor.id) {
-            (Some(name), _) if !name.is_empty() => Some(Cow::Owned(name.to_lowercase())),
+            (Some(name), _) if !name.is_empty() => Some(match name.bytes().all(is_lower) {
+                true => Cow::Borrowed(name),
+                false => Cow::Owned(name.to_lowercase()),
+            }),
             (_, Some(id)) if !id.is_empty() => Some(Cow::Borrowed(id)),
             _ => None,
         };
@@ -81,6 +84,11 @@ pub(super) fn text<'a>(event: &'a Event, path: &str) -> Option<Cow<'a, str>> {
         Value::List(texts) => Cow::Owned(texts.join(",")),
         Value::Names(names) => Cow::Owned(names.join(",")),
     })
+}
+
+/// Whether a byte is of an ASCII character that lower case does not change.
+fn is_lower(byte: u8) -> bool {
+    byte.is_ascii() && !byte.is_ascii_uppercase()
 }
 
 /// The value of a path as a number, where it is one.

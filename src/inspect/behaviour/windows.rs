@@ -16,7 +16,10 @@ use super::rule::{Correlation, DetectionRule, Kind};
 use super::stateless::Matches;
 use super::{finding, view};
 use crate::model::{Event, Finding};
-use std::collections::{BTreeMap, HashMap};
+use hashbrown::{Equivalent, HashMap};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::hash::RandomState;
 use std::sync::Arc;
 
 /// Seconds of event time that a quiet group is kept beyond its window: event-log files of a whole day arrive
@@ -49,11 +52,31 @@ pub(super) struct Windows {
     share: usize,
 }
 
+/// Groups by key. People choose their names, so the hash is one that they cannot aim at.
+pub(super) type Groups = HashMap<Vec<String>, Group, RandomState>;
+
+/// A key as it stands in the event: nearly every event belongs to a group that is there, so it is looked up without
+/// a copy. It hashes as the key does.
+#[derive(Hash)]
+struct Key<'e>(Vec<Cow<'e, str>>);
+
+impl Equivalent<Vec<String>> for Key<'_> {
+    fn equivalent(&self, key: &Vec<String>) -> bool {
+        self.0.len() == key.len() && self.0.iter().zip(key).all(|(one, other)| **one == **other)
+    }
+}
+
+impl Key<'_> {
+    fn owned(&self) -> Vec<String> {
+        self.0.iter().map(|text| text.clone().into_owned()).collect()
+    }
+}
+
 /// One correlation's groups.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct State {
     /// By key. Their order here means nothing: what depends on one sorts.
-    pub(super) groups: HashMap<Vec<String>, Group>,
+    pub(super) groups: Groups,
     /// Newest event time seen.
     pub(super) newest: i64,
     /// Event time of the last look for quiet groups.
@@ -73,16 +96,16 @@ pub(super) struct Group {
 
 impl Group {
     /// Memory, with its place in the map.
-    pub(super) fn bytes(key: &[String], hits: &Hits) -> usize {
+    pub(super) fn bytes<S: AsRef<str>>(key: &[S], hits: &Hits) -> usize {
         // A table is between seven sixteenths and seven eighths full.
         let place = (size_of::<Group>() + size_of::<Vec<String>>() + 1) * 12 / 7;
-        let texts: usize = key.iter().map(|text| block(text.len())).sum();
-        place + block(size_of_val(key)) + texts + hits.bytes()
+        let texts: usize = key.iter().map(|text| block(text.as_ref().len())).sum();
+        place + block(key.len() * size_of::<String>()) + texts + hits.bytes()
     }
 
     /// Reckons its memory anew: what it was and what it is.
-    fn reckon(&mut self, key: &[String]) -> (usize, usize) {
-        let before = std::mem::replace(&mut self.bytes, Group::bytes(key, &self.hits));
+    fn reckon(&mut self, key: &Key<'_>) -> (usize, usize) {
+        let before = std::mem::replace(&mut self.bytes, Group::bytes(&key.0, &self.hits));
         (before, self.bytes)
     }
 }
@@ -199,11 +222,10 @@ impl Windows {
     }
 }
 
-/// Works on the group of a key. Nearly every event belongs to one that is there, so the key is copied only where it
-/// is not.
+/// Works on the group of a key, which is made where there is none.
 fn with_group<R>(
-    groups: &mut HashMap<Vec<String>, Group>,
-    key: &Vec<String>,
+    groups: &mut Groups,
+    key: &Key<'_>,
     (correlation, time): (&Correlation, i64),
     work: impl FnOnce(&mut Group) -> R,
 ) -> R {
@@ -213,11 +235,12 @@ fn with_group<R>(
     let hits = Hits::new(correlation, time);
     let mut group = Group { hits, newest: time, reported: None, bytes: 0 };
     let result = work(&mut group);
-    groups.insert(key.clone(), group);
+    groups.insert(key.owned(), group);
     result
 }
 
 /// One event at one correlation.
+#[derive(Clone, Copy)]
 struct Step<'a> {
     rule: &'a DetectionRule,
     correlation: &'a Correlation,
@@ -227,30 +250,43 @@ struct Step<'a> {
     evicted: u64,
 }
 
-impl Step<'_> {
+/// A part that the event is to a correlation, with its key and what it brings.
+struct Hit<'e> {
+    place: usize,
+    key: Key<'e>,
+    value: Value,
+    time: i64,
+}
+
+impl<'e> Step<'e> {
     fn run(&mut self, state: &mut State, happened: &[Happened], limits: Limits) -> Option<Update> {
-        if self.correlation.kind.is_habit() {
-            let update = self.compare(state, happened);
-            self.bound(state, limits);
-            return update;
-        }
-        let mut touched = None;
-        for (place, part) in self.correlation.parts.iter().enumerate() {
-            let Some(hit) = happened.iter().find(|other| other.part == *part) else { continue };
-            if let Some(key) = self.insert(state, place, hit.sum, hit.time) {
-                touched = Some((key, hit.time));
-            }
-        }
-        let (key, time) = touched?;
-        let update = self.settle(state, key, time);
+        let update = match self.correlation.kind.is_habit() {
+            true => self.compare(state, happened),
+            false => self.count(state, happened),
+        };
         self.bound(state, limits);
         update
     }
 
+    /// Adds the event to its groups; the last of them is looked at.
+    fn count(&mut self, state: &mut State, happened: &[Happened]) -> Option<Update> {
+        let mut last: Option<Hit<'e>> = None;
+        for (place, part) in self.correlation.parts.iter().enumerate() {
+            let Some(hit) = happened.iter().find(|other| other.part == *part) else { continue };
+            let (Some(key), Some(value)) = (self.key(place), self.value(hit.sum)) else { continue };
+            if let Some(before) = last.replace(Hit { place, key, value, time: hit.time }) {
+                self.insert(state, before, |_, _| None);
+            }
+        }
+        let last = last?;
+        let (step, time) = (Step { late: 0, evicted: 0, ..*self }, last.time);
+        self.insert(state, last, |group, key| step.settle(group, key, time))
+    }
+
     /// The group that the event belongs to as this part.
-    fn key(&self, place: usize) -> Option<Vec<String>> {
+    fn key(&self, place: usize) -> Option<Key<'e>> {
         let by = self.correlation.group_by.iter();
-        by.map(|by| view::text(self.event, by.paths.get(place)?).map(|text| text.into_owned())).collect()
+        by.map(|by| view::text(self.event, by.paths.get(place)?)).collect::<Option<_>>().map(Key)
     }
 
     /// Compares the event with what is usual for its group.
@@ -280,7 +316,7 @@ impl Step<'_> {
             sum: unusual.sum,
             end: time,
             report,
-            key,
+            key: key.owned(),
             parts: Vec::new(),
             words: Some(unusual.words),
         })
@@ -311,19 +347,28 @@ impl Step<'_> {
         })
     }
 
-    /// Adds the hit to its group and returns the group's key.
-    fn insert(&mut self, state: &mut State, place: usize, sum: f64, time: i64) -> Option<Vec<String>> {
-        let (key, value) = (self.key(place)?, self.value(sum)?);
+    /// Adds the hit to its group; then `look` sees the group.
+    fn insert(
+        &mut self,
+        state: &mut State,
+        hit: Hit<'_>,
+        look: impl FnOnce(&mut Group, &Key<'_>) -> Option<Update>,
+    ) -> Option<Update> {
+        let Hit { place, key, value, time } = hit;
         let timespan = self.correlation.timespan;
-        let (late, gone) = with_group(&mut state.groups, &key, (self.correlation, time), |group| {
-            let late = time < group.newest - timespan - LATENESS;
-            group.newest = group.newest.max(time);
-            (late, group.hits.insert(timespan, place, time, value))
-        });
+        let (late, gone, update, grown) =
+            with_group(&mut state.groups, &key, (self.correlation, time), |group| {
+                let late = time < group.newest - timespan - LATENESS;
+                group.newest = group.newest.max(time);
+                let gone = group.hits.insert(timespan, place, time, value);
+                let update = look(group, &key);
+                (late, gone, update, group.reckon(&key))
+            });
         self.late += u64::from(late);
         self.evicted += gone;
         state.newest = state.newest.max(time);
-        Some(key)
+        state.bytes = state.bytes + grown.1 - grown.0;
+        update
     }
 
     /// What the event brings. `None` when it lacks the field, or the field is no number where one is summed.
@@ -346,9 +391,8 @@ impl Step<'_> {
 
     /// Looks whether the group's correlation holds now. A late hit may complete two windows: the one that
     /// ends with it and the one that ends with the newest hit it can share a window with.
-    fn settle(&self, state: &mut State, key: Vec<String>, time: i64) -> Option<Update> {
+    fn settle(&self, group: &mut Group, key: &Key<'_>, time: i64) -> Option<Update> {
         let correlation = self.correlation;
-        let group = state.groups.get_mut(&key)?;
         let reportable = self.part == self.rule.reported;
         let quiet = |at: i64| time.abs_diff(at) < self.rule.window_seconds;
         let suppressed = !reportable || group.reported.is_some_and(quiet);
@@ -364,15 +408,13 @@ impl Step<'_> {
             end,
             report: !suppressed,
             parts: group.hits.parts_in(end.saturating_sub(correlation.timespan), end),
-            key: key.clone(),
+            key: key.owned(),
             words: None,
         });
         if let Some(update) = update.as_ref().filter(|update| update.report) {
             group.reported = Some(update.end);
         }
         group.hits.prune(group.newest.saturating_sub(correlation.timespan).saturating_sub(LATENESS));
-        let (before, now) = group.reckon(&key);
-        state.bytes = state.bytes + now - before;
         update
     }
 

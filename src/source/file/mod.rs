@@ -59,7 +59,7 @@ use stream::{Header, Stream, Turned};
 /// Default of [`Options::max_record`].
 pub const MAX_RECORD: usize = 16 * 1024 * 1024;
 /// Default of [`Options::read_size`].
-pub const READ_SIZE: usize = 512 * 1024;
+pub const READ_SIZE: usize = 128 * 1024;
 /// At most so many files are open at a time, of all sources together; the least recently used ones are closed and
 /// found again.
 pub const OPEN_FILES: usize = 512;
