@@ -385,13 +385,11 @@ impl Stage {
 
 /// `file@offset`, in one allocation.
 fn locator(file: &str, offset: u64) -> String {
-    let mut digits = Vec::with_capacity(20);
-    write_uint(&mut digits, offset);
-    let mut locator = String::with_capacity(file.len() + 1 + digits.len());
-    locator.push_str(file);
-    locator.push('@');
-    locator.extend(digits.iter().map(|digit| char::from(*digit)));
-    locator
+    let mut locator = Vec::with_capacity(file.len() + 21);
+    locator.extend_from_slice(file.as_bytes());
+    locator.push(b'@');
+    write_uint(&mut locator, offset);
+    String::from_utf8(locator).unwrap_or_default()
 }
 
 fn unread(feed: &Feed) -> Box<Event> {

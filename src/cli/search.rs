@@ -415,7 +415,7 @@ fn one_event(rule: &DetectionRule, event: &Event, matched: &[usize]) -> String {
     for (number, part) in rule.events.iter().enumerate() {
         let said = if matched.contains(&number) { "matches" } else { "does not match" };
         out.push_str(&format!("  {said} `{}`\n", masked(&part.name)));
-        if !part.needs.allow(event.category, event.action) {
+        if !part.needs.iter().any(|needs| needs.allow(event.category, event.action)) {
             out.push_str("    its category or action is not among those that the rule names\n");
         }
         for path in &part.paths {

@@ -16,7 +16,7 @@ use super::json::Object;
 use super::{Hash, Time};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// Most values that `fields`, `changes`, `target.ids` and `actor.roles` keep.
 pub const LIST_MAX: usize = 256;
@@ -400,12 +400,15 @@ pub struct Event {
     pub raw: Raw,
 }
 
+/// What stands for a source until it is known, without an allocation an event.
+static NO_SOURCE: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from(""));
+
 impl Default for Event {
     fn default() -> Event {
         Event {
             time: None,
             observed: Time::EPOCH,
-            source: Arc::from(""),
+            source: Arc::clone(&NO_SOURCE),
             system: System::Custom,
             feed: Cow::Borrowed(""),
             uid: None,

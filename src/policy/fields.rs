@@ -5,7 +5,7 @@ use crate::inspect::behaviour::{ACTOR, Needs, bit};
 use crate::model::Event;
 use crate::model::event::{Action, ActorType, Category, Clock, Outcome, System};
 use crate::yaml::nearest;
-use rsigma_parser::{ConditionExpr, Detection, DetectionItem, Detections, Modifier, SigmaValue};
+use rsigma_parser::{ConditionExpr, Detection, DetectionItem, Detections, Modifier, Quantifier, SigmaValue};
 use std::collections::BTreeSet;
 
 /// What is wrong, and the word to look for in the file.
@@ -20,7 +20,7 @@ pub(super) struct Wrong {
 pub(super) struct Checked {
     /// Every path, sorted.
     pub(super) paths: Vec<String>,
-    pub(super) needs: Needs,
+    pub(super) needs: Vec<Needs>,
     /// See [`EventPart::words_only`](crate::inspect::behaviour::EventPart::words_only).
     pub(super) words_only: bool,
 }
@@ -39,12 +39,8 @@ pub(super) fn check(detections: &Detections) -> Result<Checked, Wrong> {
         ));
     }
     // A rule with several conditions matches when any of them does.
-    let needs = detections
-        .conditions
-        .iter()
-        .map(|condition| needs_of_condition(condition, detections))
-        .reduce(either)
-        .unwrap_or(Needs::ANYTHING);
+    let needs =
+        either(detections.conditions.iter().map(|condition| needs_of_condition(condition, detections)));
     let words_only = paths.iter().all(|path| Event::WORDS.contains(&path.as_str()))
         && !detections.named.values().any(reads_everything);
     Ok(Checked { paths: paths.into_iter().collect(), needs, words_only })
@@ -151,33 +147,33 @@ fn check_word(path: &str, word: &str) -> Result<(), Wrong> {
     Err(wrong(word, format!("`{word}` is no {path}, so this can never match"), Some(&cure)))
 }
 
-fn needs_of_condition(condition: &ConditionExpr, detections: &Detections) -> Needs {
+/// What a condition needs: all of one of these. Where nothing is known, one that needs nothing.
+fn needs_of_condition(condition: &ConditionExpr, detections: &Detections) -> Vec<Needs> {
     match condition {
         ConditionExpr::Identifier(name) => {
-            detections.named.get(name).map_or(Needs::ANYTHING, needs_of_detection)
+            detections.named.get(name).map_or_else(anything, needs_of_detection)
         }
-        ConditionExpr::And(inner) => {
-            inner.iter().map(|inner| needs_of_condition(inner, detections)).fold(Needs::ANYTHING, both)
+        ConditionExpr::And(inner) => both(inner.iter().map(|inner| needs_of_condition(inner, detections))),
+        ConditionExpr::Or(inner) => either(inner.iter().map(|inner| needs_of_condition(inner, detections))),
+        ConditionExpr::Selector { quantifier, pattern } => {
+            let named = detections.named.iter().filter(|(name, _)| pattern.matches_detection_name(name));
+            let named = named.map(|(_, detection)| needs_of_detection(detection));
+            match quantifier {
+                Quantifier::Any => either(named),
+                Quantifier::All => both(named),
+                Quantifier::Count(_) => anything(),
+            }
         }
-        ConditionExpr::Or(inner) => inner
-            .iter()
-            .map(|inner| needs_of_condition(inner, detections))
-            .reduce(either)
-            .unwrap_or(Needs::ANYTHING),
-        ConditionExpr::Not(_) | ConditionExpr::Selector { .. } => Needs::ANYTHING,
+        ConditionExpr::Not(_) => anything(),
     }
 }
 
-fn needs_of_detection(detection: &Detection) -> Needs {
+fn needs_of_detection(detection: &Detection) -> Vec<Needs> {
     match detection {
-        Detection::AllOf(items) => items.iter().map(needs_of_item).fold(Needs::ANYTHING, both),
-        Detection::And(inner) => inner.iter().map(needs_of_detection).fold(Needs::ANYTHING, both),
-        Detection::AnyOf(inner) => {
-            inner.iter().map(needs_of_detection).reduce(either).unwrap_or(Needs::ANYTHING)
-        }
-        Detection::Keywords(_) | Detection::ArrayMatch { .. } | Detection::Conditional { .. } => {
-            Needs::ANYTHING
-        }
+        Detection::AllOf(items) => both(items.iter().map(|item| vec![needs_of_item(item)])),
+        Detection::And(inner) => both(inner.iter().map(needs_of_detection)),
+        Detection::AnyOf(inner) => either(inner.iter().map(needs_of_detection)),
+        Detection::Keywords(_) | Detection::ArrayMatch { .. } | Detection::Conditional { .. } => anything(),
     }
 }
 
@@ -218,18 +214,38 @@ fn words_of_item(item: &DetectionItem) -> Needs {
     }
 }
 
-fn both(one: Needs, other: Needs) -> Needs {
-    Needs {
-        categories: one.categories & other.categories,
-        actions: one.actions & other.actions,
-        present: one.present | other.present,
-    }
+fn anything() -> Vec<Needs> {
+    vec![Needs::ANYTHING]
 }
 
-fn either(one: Needs, other: Needs) -> Needs {
-    Needs {
+/// Ways that are told apart; more are taken together, which allows more and is never wrong.
+const WAYS: usize = 16;
+
+fn both(parts: impl Iterator<Item = Vec<Needs>>) -> Vec<Needs> {
+    parts.fold(anything(), |all, part| {
+        let together = |one: &Needs, other: &Needs| Needs {
+            categories: one.categories & other.categories,
+            actions: one.actions & other.actions,
+            present: one.present | other.present,
+        };
+        few(all.iter().flat_map(|one| part.iter().map(move |other| together(one, other))).collect())
+    })
+}
+
+/// Of no parts none can match, which is said as if nothing were known.
+fn either(parts: impl Iterator<Item = Vec<Needs>>) -> Vec<Needs> {
+    let ways: Vec<Needs> = parts.flatten().collect();
+    if ways.is_empty() { anything() } else { few(ways) }
+}
+
+fn few(ways: Vec<Needs>) -> Vec<Needs> {
+    if ways.len() <= WAYS {
+        return ways;
+    }
+    let loosest = ways.into_iter().reduce(|one, other| Needs {
         categories: one.categories | other.categories,
         actions: one.actions | other.actions,
         present: one.present & other.present,
-    }
+    });
+    loosest.into_iter().collect()
 }

@@ -130,6 +130,7 @@ impl<'a> Json<'a> {
         match self {
             Json::Null => None,
             Json::Text(text) => Some(text.clone().into_owned()),
+            Json::Number(text) | Json::Beyond(text) => Some((*text).to_owned()),
             other => {
                 let mut out = Vec::new();
                 other.write(&mut out);

@@ -7,6 +7,7 @@
 //! Invariants: parts are numbered events first, then correlations, each in file order; a correlation refers
 //! only to parts with smaller numbers, so one pass in order settles chains and there are no cycles.
 
+use crate::model::Event;
 use crate::model::event::{Action, Category};
 use crate::model::finding::Severity;
 use rsigma_parser::SigmaRule;
@@ -64,9 +65,9 @@ pub struct EventPart {
     pub sigma: SigmaRule,
     /// Every event path that it reads, sorted.
     pub paths: Vec<String>,
-    /// What an event must have for a match to be possible.
-    pub needs: Needs,
-    /// It reads nothing but [`Event::WORDS`](crate::model::Event::WORDS).
+    /// What an event must have for a match to be possible: all of one of these.
+    pub needs: Vec<Needs>,
+    /// It reads nothing but [`Event::WORDS`].
     pub words_only: bool,
 }
 
@@ -78,7 +79,7 @@ pub struct Needs {
     pub categories: u64,
     /// Actions, likewise.
     pub actions: u64,
-    /// Paths that must have a value, as [`Event::present`](crate::model::Event::present) says.
+    /// Paths that must have a value, as [`Event::present`] says.
     pub present: u64,
 }
 
@@ -90,6 +91,11 @@ impl Needs {
     pub fn allow(self, category: Option<Category>, action: Option<Action>) -> bool {
         self.categories & bit(category.map(|word| word as u32)) != 0
             && self.actions & bit(action.map(|word| word as u32)) != 0
+    }
+
+    /// Whether an event with these words and these members may match.
+    pub fn are_met(self, event: &Event, present: u64) -> bool {
+        self.present & !present == 0 && self.allow(event.category, event.action)
     }
 }
 

@@ -38,7 +38,7 @@ struct Known {
 struct Part {
     rule: u32,
     part: u32,
-    needs: Needs,
+    needs: Vec<Needs>,
     words_only: bool,
     compiled: CompiledRule,
 }
@@ -89,7 +89,7 @@ impl Stateless {
             for (part, event) in detection.events.iter().enumerate() {
                 let compiled =
                     compile_rule(&event.sigma).map_err(|error| format!("{}: {error}", detection.id))?;
-                let (needs, words_only) = (event.needs, event.words_only);
+                let (needs, words_only) = (event.needs.clone(), event.words_only);
                 parts.push(Part { rule: rule as u32, part: part as u32, needs, words_only, compiled });
             }
         }
@@ -99,7 +99,7 @@ impl Stateless {
     /// Whether any part could match an event of this category and action. Where none could, nobody needs to
     /// read the rest of it.
     pub fn may_match(&self, category: Option<Category>, action: Option<Action>) -> bool {
-        self.parts.iter().any(|part| part.needs.allow(category, action))
+        self.parts.iter().any(|part| part.fits(category, action))
     }
 
     /// The parts that match, in order of rule and part.
@@ -111,7 +111,7 @@ impl Stateless {
             let asked = known.ask.iter().filter_map(|place| self.parts.get(*place));
             let before = matches.len();
             for part in asked {
-                if part.needs.present & !present == 0 && part.matches(&view) {
+                if part.needs.iter().any(|needs| needs.are_met(event, present)) && part.matches(&view) {
                     matches.push((part.rule, part.part));
                 }
             }
@@ -131,7 +131,7 @@ impl Stateless {
             known.clear();
         }
         let mut made = Known::default();
-        let fits = |part: &&Part| part.needs.allow(event.category, event.action);
+        let fits = |part: &Part| part.fits(event.category, event.action);
         for (place, part) in self.parts.iter().enumerate().filter(|(_, part)| fits(part)) {
             match part.words_only {
                 false => made.ask.push(place),
@@ -146,6 +146,10 @@ impl Stateless {
 }
 
 impl Part {
+    fn fits(&self, category: Option<Category>, action: Option<Action>) -> bool {
+        self.needs.iter().any(|needs| needs.allow(category, action))
+    }
+
     fn matches(&self, view: &View<'_>) -> bool {
         let detections = &self.compiled.detections;
         let mut selections = Vec::new();
