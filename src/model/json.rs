@@ -13,7 +13,7 @@
 //!   through [`Object::word`], which does not look.
 
 use super::digest::write_hex;
-use super::{Hash, Time};
+use super::{Hash, Time, swar};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -294,8 +294,14 @@ pub fn write_string(out: &mut Vec<u8>, value: &str) {
     out.push(b'"');
     let bytes = value.as_bytes();
     // Nearly every value is plain ASCII: one branch-free look, one copy.
-    let plain = |byte: &u8| (0x20..0x7f).contains(byte) & (*byte != b'"') & (*byte != b'\\');
-    if bytes.iter().fold(true, |all, byte| all & plain(byte)) {
+    let needs_a_look = |word| {
+        swar::below(word, 0x20)
+            | swar::is(word, b'"')
+            | swar::is(word, b'\\')
+            | swar::is(word, 0x7f)
+            | swar::beyond_ascii(word)
+    };
+    if !swar::any_of(bytes, b' ', needs_a_look) {
         out.extend_from_slice(bytes);
         out.push(b'"');
         return;

@@ -17,6 +17,7 @@ pub mod names;
 pub mod pseudonym;
 pub mod record;
 pub mod row;
+pub mod swar;
 pub mod time;
 pub mod webhook;
 

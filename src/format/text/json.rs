@@ -10,6 +10,7 @@
 //!   in all. What is beyond becomes [`Json::Beyond`] with its text, and [`Document::too_complex`] is set.
 //!   The work is linear in the length of the record, whatever it holds.
 
+use crate::model::swar;
 use std::borrow::Cow;
 
 /// Deepest nesting that is read as structure.
@@ -18,6 +19,8 @@ pub const DEPTH: usize = 64;
 pub const MEMBERS: usize = 1024;
 /// Room for the members of a record; few have more.
 const USUAL_MEMBERS: usize = 16;
+/// Room for a text with escapes at first, bytes.
+const USUAL_TEXT: usize = 256;
 /// Most values of one record, so that memory stays a small multiple of its length.
 pub const VALUES: usize = 65_536;
 
@@ -356,7 +359,7 @@ impl<'a> Reader<'a> {
         loop {
             match *bytes.get(self.place)? {
                 b'"' => {
-                    self.place = closing_quote(bytes, self.place + 1)?.0;
+                    self.place = closing_quote(bytes, self.place + 1)?;
                 }
                 b'{' | b'[' => open += 1,
                 b'}' | b']' => open = open.checked_sub(1)?,
@@ -382,23 +385,28 @@ impl<'a> Reader<'a> {
 
     fn string(&mut self) -> Option<Cow<'a, str>> {
         (self.peek()? == b'"').then(|| self.place += 1)?;
-        let start = self.place;
-        let (end, escaped) = closing_quote(self.text.as_bytes(), start)?;
-        self.place = end + 1;
-        let inside = self.text.get(start..end)?;
-        if !escaped {
-            return Some(Cow::Borrowed(inside));
+        let text = self.text.get(self.place..)?;
+        let length = special(text.as_bytes())?;
+        let plain = text.get(..length)?;
+        if text.as_bytes().get(length) == Some(&b'"') {
+            self.place += length + 1;
+            return Some(Cow::Borrowed(plain));
         }
-        self.unescape(inside).map(Cow::Owned)
+        self.unescape(text).map(Cow::Owned)
     }
 
-    fn unescape(&mut self, inside: &str) -> Option<String> {
-        let mut out = String::with_capacity(inside.len());
-        let mut rest = inside;
-        // A quote stands behind its backslash only, so what is found is the backslash.
-        while let Some(place) = special(rest.as_bytes()) {
+    /// A string with escapes, of which `text` is what stands behind its opening quote.
+    fn unescape(&mut self, text: &'a str) -> Option<String> {
+        let mut out = String::with_capacity(text.len().min(USUAL_TEXT));
+        let mut rest = text;
+        loop {
+            let place = special(rest.as_bytes())?;
             out.push_str(rest.get(..place)?);
             let mut after = rest.get(place + 1..)?.chars();
+            if rest.as_bytes().get(place) == Some(&b'"') {
+                self.place = self.text.len() - after.as_str().len();
+                return Some(out);
+            }
             match after.next()? {
                 '"' => out.push('"'),
                 '\\' => out.push('\\'),
@@ -418,8 +426,6 @@ impl<'a> Reader<'a> {
             }
             rest = after.as_str();
         }
-        out.push_str(rest);
-        Some(out)
     }
 
     /// The character of `\uXXXX`, or of a pair of them; `text` stands behind the first `\u`.
@@ -446,16 +452,13 @@ fn hex_unit(text: &str) -> Option<(u32, &str)> {
     Some((u32::from_str_radix(digits, 16).ok()?, text.get(4..)?))
 }
 
-/// The place of the quote that ends the string whose inside begins at `place`, and whether a backslash stands before
-/// it.
-fn closing_quote(bytes: &[u8], mut place: usize) -> Option<(usize, bool)> {
-    let mut escaped = false;
+/// The place of the quote that ends the string whose inside begins at `place`.
+fn closing_quote(bytes: &[u8], mut place: usize) -> Option<usize> {
     loop {
         place += special(bytes.get(place..)?)?;
         if bytes.get(place) == Some(&b'"') {
-            return Some((place, escaped));
+            return Some(place);
         }
-        escaped = true;
         place += 2;
     }
 }
@@ -466,15 +469,12 @@ const SHORT_WORDS: usize = 8;
 /// The first quote or backslash. Most strings are short, and for those a call of the vectorised search costs more
 /// than the look.
 fn special(bytes: &[u8]) -> Option<usize> {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    // The highest bit of the first byte that is zero; above it there may be wrong ones.
-    let zero = |word: u64| word.wrapping_sub(ONES) & !word & (ONES << 7);
     let (words, rest) = bytes.as_chunks::<8>();
     for (number, word) in words.iter().take(SHORT_WORDS).enumerate() {
         let word = u64::from_le_bytes(*word);
-        let found = zero(word ^ (ONES * u64::from(b'"'))) | zero(word ^ (ONES * u64::from(b'\\')));
+        let found = swar::is(word, b'"') | swar::is(word, b'\\');
         if found != 0 {
-            return Some(number * 8 + found.trailing_zeros() as usize / 8);
+            return Some(number * 8 + swar::first(found));
         }
     }
     let seen = words.len().min(SHORT_WORDS) * 8;

@@ -140,6 +140,7 @@ pub(super) fn import(windows: &mut Windows, json: &[u8]) -> Result<(), String> {
     }
     windows.evicted = snapshot.evicted;
     windows.late = snapshot.late;
+    windows.sum_up();
     Ok(())
 }
 

@@ -50,6 +50,8 @@ pub(super) struct Windows {
     pub(super) late: u64,
     limits: Limits,
     share: usize,
+    /// Memory of all correlations: what the states say, summed up.
+    total: usize,
 }
 
 /// Groups by key. People choose their names, so the hash is one that they cannot aim at.
@@ -140,12 +142,17 @@ impl Windows {
         let correlations: usize = rules.iter().map(|rule| rule.correlations.len()).sum();
         let share = limits.bytes / correlations.max(1);
         let limits = Limits { groups: limits.groups.max(1), ..limits };
-        Windows { rules, states, evicted: BTreeMap::new(), late: 0, limits, share }
+        Windows { rules, states, evicted: BTreeMap::new(), late: 0, limits, share, total: 0 }
     }
 
     /// Memory of all correlations.
     pub(super) fn bytes(&self) -> usize {
-        self.states.iter().flatten().map(|state| state.bytes).sum()
+        self.total
+    }
+
+    /// After the states were changed as a whole.
+    pub(super) fn sum_up(&mut self) {
+        self.total = self.states.iter().flatten().map(|state| state.bytes).sum();
     }
 
     /// Takes over what another set of rules remembered, for the rules that are the same.
@@ -160,6 +167,8 @@ impl Windows {
             }
         }
         (self.late, self.evicted) = (late, evicted);
+        self.sum_up();
+        old.sum_up();
     }
 
     /// Forgets what is remembered for rules that do not stay as they are.
@@ -169,12 +178,12 @@ impl Windows {
                 states.fill(State::default());
             }
         }
+        self.sum_up();
     }
 
     /// Takes one event with the parts that it matched; adds what is to be reported.
     pub(super) fn correlate(&mut self, event: &Event, matches: &Matches, findings: &mut Vec<Finding>) {
         let rules = Arc::clone(&self.rules);
-        let mut total = self.bytes();
         for matched in matches.0.chunk_by(|one, other| one.0 == other.0) {
             let place = matched.first().map_or(0, |(rule, _)| *rule as usize);
             let (Some(rule), Some(states)) = (rules.get(place), self.states.get_mut(place)) else { continue };
@@ -187,11 +196,11 @@ impl Windows {
             for (number, (correlation, state)) in rule.correlations.iter().zip(states).enumerate() {
                 let part = rule.events.len() + number;
                 let mut step = Step { rule, correlation, part, event, late: 0, evicted: 0 };
-                total -= state.bytes;
-                let spare = self.limits.bytes.saturating_sub(total);
+                self.total -= state.bytes;
+                let spare = self.limits.bytes.saturating_sub(self.total);
                 let limits = Limits { bytes: self.share.max(spare), ..self.limits };
                 let update = step.run(state, &happened, limits);
-                total += state.bytes;
+                self.total += state.bytes;
                 self.late += step.late;
                 if step.evicted > 0 {
                     *self.evicted.entry(rule.id.clone()).or_default() += step.evicted;

@@ -7,6 +7,7 @@
 //! into vector code; the bits are gathered by a multiplication, so no unsafe code is needed.
 
 use super::token;
+use crate::model::swar;
 
 /// Bytes of one block.
 const BLOCK: usize = 64;
@@ -49,7 +50,14 @@ const KINDS: [Kind; 256] = {
 /// separators, or those that are cannot be one. Most values of an event end here, and of those most bytes are not looked
 /// at: where nine bytes in a row are looked for, a byte that stops rules out all nine that it could be the last of.
 pub(super) fn hopeless(bytes: &[u8]) -> bool {
-    if bytes.iter().fold(false, |any, byte| any | hides(*byte)) {
+    let hiding = |word| {
+        swar::is(word, b'%')
+            | swar::is(word, b'&')
+            | swar::is(word, b'\\')
+            | swar::is(word, b';')
+            | swar::beyond_ascii(word)
+    };
+    if swar::any_of(bytes, b' ', hiding) {
         return false;
     }
     let stops = |place: &usize| bytes.get(*place).is_none_or(|byte| KINDS[usize::from(*byte)] == Kind::Stops);
