@@ -217,6 +217,7 @@ impl Event {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::model::event::{Change, Clock, System};
     use serde_json::json;
