@@ -205,6 +205,11 @@ fn scan_plain(cluster: &mut Cluster, bytes: &[u8], path: &str, hits: &mut Vec<Hi
         if let Some(other) = other.filter(|_| hits.len() == before) {
             end = end.max(read_one(cluster, bytes, other, path, hits));
         }
+        // Separators without end are no part of a number, so they end a cluster; to the blocks, what follows them is
+        // the same run, which has one place.
+        while let Some(next) = cluster::after_gap(bytes, end) {
+            end = read_one(cluster, bytes, next, path, hits);
+        }
         from = end.max(place + 1);
     }
 }
