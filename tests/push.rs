@@ -243,6 +243,18 @@ fn a_signed_webhook_is_taken_once_by_its_id() {
     daemon.kill();
     daemon = site.home.ready_daemon();
     assert_eq!(push("msg_1", now + 3, &one, &one), (202, true));
+    // A key beside it that nobody signed counts for nothing.
+    let mut keyed = Hmac::<sha2::Sha256>::new_from_slice(WEBHOOK).unwrap();
+    keyed.update(format!("msg_1.{now}.{one}").as_bytes());
+    let headers = [
+        "webhook-id: msg_1".to_owned(),
+        format!("webhook-timestamp: {now}"),
+        format!("webhook-signature: v1,{}", BASE64.encode(keyed.finalize().into_bytes())),
+        "Idempotency-Key: another".to_owned(),
+    ];
+    let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
+    let answer = site.push("hook", &headers, one.as_bytes());
+    assert!(answer.text().contains("\"duplicate\":true"), "{}", answer.text());
     let batch = format!("[{},{}]", change(2), change(3));
     assert_eq!(push("msg_2", now, &batch, &batch), (202, false));
     let other = change(4);

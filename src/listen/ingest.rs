@@ -14,7 +14,8 @@
 //!
 //! Who may: a bearer token (RFC 6750), the signature of Standard Webhooks, or an HMAC-SHA-256 of the body as sent
 //! (RFC 2104) in a header of the sender's choice, `sha256=<hex>` or `<hex>`. All are compared in constant time. A bare
-//! HMAC does not stop a replay: an idempotency key does, and a signed `webhook-id` is one. Before a signature can be
+//! HMAC does not stop a replay: an idempotency key does, as long as it is remembered (the newest 4,096 of a source), and
+//! a signed `webhook-id` is one, the only one of such a message. Before a signature can be
 //! checked the body must be read, so with signatures a client without the secret can use up the source's `rate:` and its
 //! part of [`UNITS`]; with a token it cannot.
 //!
@@ -267,11 +268,12 @@ fn announced(headers: &HeaderMap, auth: &Auth) -> Result<Announced, Refused> {
             ));
         }
     };
-    let signed_id = match auth {
-        Auth::Webhook(_) => one(headers, HeaderName::from_static(webhook::ID))?,
-        Auth::Token(_) | Auth::Signature(..) => None,
+    // A key that nobody signed would let whoever saw a message send it again under another one.
+    let name = match auth {
+        Auth::Webhook(_) => webhook::ID,
+        Auth::Token(_) | Auth::Signature(..) => "idempotency-key",
     };
-    let key = one(headers, HeaderName::from_static("idempotency-key"))?.or(signed_id);
+    let key = one(headers, HeaderName::from_static(name))?;
     let good =
         |key: &&str| (1..=KEY_MAX).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic());
     match key {

@@ -18,6 +18,8 @@ pub const TIMESTAMP: &str = "webhook-timestamp";
 pub const SIGNATURE: &str = "webhook-signature";
 /// So many seconds a message's time may lie from ours, as the specification's libraries have it.
 pub const TOLERANCE: u64 = 300;
+/// Bytes of a secret, as the specification says.
+const SECRET: std::ops::RangeInclusive<usize> = 24..=64;
 /// Most signatures of one message that are looked at; two are there while a secret is replaced.
 const SIGNATURES: usize = 8;
 
@@ -29,8 +31,8 @@ impl Secret {
     pub fn parse(text: &str) -> Result<Secret, &'static str> {
         let bytes = STANDARD.decode(text.trim().trim_start_matches("whsec_"));
         let bytes = bytes.map_err(|_| "the webhook secret is not `whsec_` and base64")?;
-        if bytes.is_empty() {
-            return Err("the webhook secret is empty");
+        if !SECRET.contains(&bytes.len()) {
+            return Err("the webhook secret is not 24 to 64 bytes in base64");
         }
         Hmac::new_from_slice(&bytes).map(Secret).map_err(|_| "the webhook secret cannot be used")
     }
@@ -50,6 +52,10 @@ impl Secret {
         else {
             return false;
         };
+        // With a full stop in it, nobody could say where the id ends and the time begins.
+        if id.contains('.') {
+            return false;
+        }
         let expected = self.keyed(id, seconds, body);
         let shown = signatures.split(' ').take(SIGNATURES).filter_map(|one| one.strip_prefix("v1,"));
         shown
@@ -74,7 +80,9 @@ mod tests {
     fn the_signature_is_that_of_standard_webhooks() {
         assert_eq!(Secret::parse(SECRET).unwrap().sign(ID, SECONDS, BODY), SAID);
         assert!(Secret::parse("whsec_***").is_err());
-        assert!(Secret::parse("whsec_").is_err());
+        for short in ["whsec_", "whsec_AA==", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLQ=="] {
+            assert!(Secret::parse(short).is_err(), "{short}");
+        }
     }
 
     #[test]
@@ -89,6 +97,9 @@ mod tests {
         assert!(!signed("msg_other", &stamp, SAID, BODY, SECONDS));
         assert!(!signed(ID, "1614265331", SAID, BODY, SECONDS));
         assert!(!signed(ID, "soon", SAID, BODY, SECONDS));
+        let moved = secret.sign("msg_1", SECONDS, format!("{SECONDS}.5,a").as_bytes());
+        let id = format!("msg_1.{SECONDS}");
+        assert!(!secret.signed(&id, &stamp, &moved, b"5,a", SECONDS));
         assert!(!signed(ID, &stamp, SAID, b"{}", SECONDS));
         assert!(!signed(ID, &stamp, "v1,", BODY, SECONDS));
         assert!(!signed(ID, &stamp, SAID.trim_start_matches("v1,"), BODY, SECONDS));
