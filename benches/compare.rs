@@ -148,7 +148,6 @@ fn own(dir: &Path, input: &Input) -> Took {
 
 /// A row of the input, borrowed where nothing is escaped.
 #[derive(serde::Deserialize)]
-#[allow(dead_code)] // Parsed because that is the work, not because it is read.
 struct Row<'a> {
     auditid: &'a str,
     createdon: &'a str,
@@ -173,6 +172,9 @@ fn bare_loop(folder: &Path) {
         if pattern.is_match(row.changedata.as_bytes()) {
             hits.write_all(&line).unwrap();
         }
+        // All of it is parsed because that is the work.
+        let texts = [row.auditid, row.createdon, row.objecttypecode, row._objectid_value, row._userid_value];
+        std::hint::black_box((texts, row.operation, row.action));
         before = Sha256::new().chain_update(before).chain_update(&line).finalize().into();
         out.write_all(&line).unwrap();
         unsynced += line.len();

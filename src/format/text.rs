@@ -108,18 +108,18 @@ pub(super) fn take_time(
 ) {
     // Nearly all are read as they stand, without a copy.
     let value = members.take(name).unwrap_or(Json::Null);
-    if let Some(time) = value.as_str().and_then(Time::parse) {
-        event.time = Some(time);
+    let time = match value.as_str() {
+        Some(text) => Time::parse(text),
+        None => value.to_text().as_deref().and_then(Time::parse),
+    };
+    if time.is_some() {
+        event.time = time;
         return;
     }
     let Some(text) = value.into_text().filter(|text| !text.trim().is_empty()) else {
         event.clock = Clock::Absent;
         return event.defect(Defect::new(DefectCode::TimeMissing));
     };
-    if let Some(time) = Time::parse(&text) {
-        event.time = Some(time);
-        return;
-    }
     let local = text.trim().parse::<jiff::civil::DateTime>().ok();
     if let (Some(local), Some(zone)) = (local, &context.zone) {
         return set_local_time(event, local, zone);

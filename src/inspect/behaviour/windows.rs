@@ -249,7 +249,6 @@ fn with_group<R>(
 }
 
 /// One event at one correlation.
-#[derive(Clone, Copy)]
 struct Step<'a> {
     rule: &'a DetectionRule,
     correlation: &'a Correlation,

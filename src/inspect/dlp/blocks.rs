@@ -6,7 +6,7 @@
 //! digit of another script begins. The masks are built from byte-wise comparisons that the compiler turns
 //! into vector code; the bits are gathered by a multiplication, so no unsafe code is needed.
 
-use super::token;
+use super::{cluster, token};
 use crate::model::swar;
 
 /// Bytes of one block.
@@ -38,7 +38,7 @@ const KINDS: [Kind; 256] = {
     while byte < 256 {
         kinds[byte] = match byte as u8 {
             b'0'..=b'9' => Kind::Digit,
-            b' ' | b'-'..=b'/' | b'+' | b'_' | b'\t'..=b'\r' => Kind::Separates,
+            other if cluster::separates(other) => Kind::Separates,
             _ => Kind::Stops,
         };
         byte += 1;

@@ -115,13 +115,14 @@ impl Cluster {
     }
 }
 
-fn separates(byte: &u8) -> bool {
+/// Whether an ASCII byte separates digits of one number.
+pub(super) const fn separates(byte: u8) -> bool {
     matches!(byte, b' ' | b'-' | b'.' | b'_' | b'/' | b'+' | b'\t'..=b'\r')
 }
 
 /// The digit behind the separators that stand at `place`, if there is one.
 pub(super) fn after_gap(bytes: &[u8], place: usize) -> Option<usize> {
-    let width = bytes.get(place..)?.iter().take_while(|byte| separates(byte)).count();
+    let width = bytes.get(place..)?.iter().take_while(|byte| separates(**byte)).count();
     let next = place + width;
     (width > 0 && bytes.get(next).is_some_and(u8::is_ascii_digit)).then_some(next)
 }
@@ -130,10 +131,11 @@ pub(super) fn after_gap(bytes: &[u8], place: usize) -> Option<usize> {
 /// two digits after a per cent sign or of four after `\u`: an escape, or part of the number.
 pub(super) fn begin(bytes: &[u8], place: usize, floor: usize) -> (usize, Option<usize>) {
     let mut start = place;
-    while start > floor && bytes.get(start - 1).is_some_and(|byte| byte.is_ascii_digit() || separates(byte)) {
+    while start > floor && bytes.get(start - 1).is_some_and(|byte| byte.is_ascii_digit() || separates(*byte))
+    {
         start -= 1;
     }
-    while bytes.get(start).is_some_and(separates) {
+    while bytes.get(start).copied().is_some_and(separates) {
         start += 1;
     }
     match escape_before(bytes, start, floor) {
