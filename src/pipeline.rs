@@ -473,6 +473,16 @@ impl Writer {
                     start = end;
                     plain += 1;
                 }
+                Item::Packed(packed) => {
+                    let mut event = self.group.unpacked.take().unwrap_or_default();
+                    staged.packed.unpack(packed.number, &mut event.event);
+                    event.matches.set(&staged.matches, packed.matches);
+                    let members = staged.members.get(start..packed.end).unwrap_or_default();
+                    event.own = members.len();
+                    self.group.unpacked = Some(self.event(event, members));
+                    start = packed.end;
+                    events += 1;
+                }
                 Item::Event(event) => {
                     let end = event.end;
                     let kept = self.event(event, staged.members.get(start..end).unwrap_or_default());

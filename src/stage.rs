@@ -10,7 +10,7 @@ pub mod veil;
 use crate::format::Format;
 use crate::inspect::behaviour::{DetectionRule, Matches, Stateless};
 use crate::inspect::{dlp, privilege};
-use crate::model::event::{Clock, Defect, DefectCode, raw_hmac};
+use crate::model::event::{Clock, Defect, DefectCode, Packed, raw_hmac};
 use crate::model::finding::FindingKind;
 use crate::model::grant::GrantsLine;
 use crate::model::json::{Object, no_mask, write_uint};
@@ -22,6 +22,7 @@ use crate::source::{Batch, Notice, RAW_DOMAIN, RawRecord, Receipt};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use veil::{Clear, Details, Veil};
@@ -86,6 +87,10 @@ pub struct Staged {
     pub observed: Time,
     /// Members of the `event` entries, one after the other.
     pub members: Vec<u8>,
+    /// Events of the items.
+    pub packed: Packed,
+    /// Parts of detection rules that match them.
+    pub matches: Matches,
     /// Details of the items, by their number. Empty in a plain deployment.
     pub details: Details,
     /// Event time of the newest event, and how many seconds later it was read.
@@ -106,13 +111,27 @@ pub struct StagedRows {
 pub enum Item {
     /// An event that nothing follows from: its members end here, and it is not kept.
     Plain(usize),
-    /// An event that rules with a memory, or findings, concern.
+    /// An event that rules with a memory concern, and of which nothing else is known.
+    Packed(PackedEvent),
+    /// An event with findings, defects, or persons to hide.
     Event(Box<StagedEvent>),
     /// A line of a grants feed.
     Grants(GrantsLine),
 }
 
+/// An event in [`Staged::packed`].
+#[derive(Clone, Debug)]
+pub struct PackedEvent {
+    /// Its number there.
+    pub number: usize,
+    /// Where its members end in [`Staged::members`].
+    pub end: usize,
+    /// Where its matches stand in [`Staged::matches`].
+    pub matches: Range<usize>,
+}
+
 /// An event, masked, with everything that is known of it alone.
+#[derive(Default)]
 pub struct StagedEvent {
     /// The event, where its format's reader made it: it is large, and is not moved.
     pub event: Box<Event>,
@@ -133,6 +152,7 @@ impl Item {
     pub fn end(&self) -> Option<usize> {
         match self {
             Item::Plain(end) => Some(*end),
+            Item::Packed(event) => Some(event.end),
             Item::Event(event) => Some(event.end),
             Item::Grants(_) => None,
         }
@@ -169,6 +189,8 @@ impl Stage {
             rows: None,
             observed,
             members: Vec::with_capacity(batch.text.len() * 2),
+            packed: Packed::of(Arc::clone(&batch.source)),
+            matches: Matches::default(),
             details: Details::default(),
             source: Arc::clone(&batch.source),
             stream: String::new(),
@@ -220,10 +242,11 @@ impl Stage {
         observed: Time,
         staged: &mut Staged,
     ) -> Item {
-        let start = staged.members.len();
+        let (start, matches) = (staged.members.len(), staged.matches.len());
         let done = catch_unwind(AssertUnwindSafe(|| self.process(feed, batch, record, observed, staged)));
         done.unwrap_or_else(|_| {
             staged.members.truncate(start);
+            staged.matches.truncate(matches);
             staged.details.reopen();
             self.failed(feed, batch, record, observed, staged)
         })
@@ -279,7 +302,8 @@ impl Stage {
             key.fingerprint("crmwarden/list", &parts)
         };
         event.cut_lists(&digest);
-        let matches = self.stateless.evaluate(&event);
+        let matched = staged.matches.len();
+        self.stateless.evaluate_into(&event, &mut staged.matches);
         let start = staged.members.len();
         // Inspection has just masked every string of the event, through the one door that reaches them all;
         // a test holds that door against what is written here.
@@ -288,7 +312,10 @@ impl Stage {
                 event.write(&mut Object::members(&mut staged.members, no_mask));
                 (staged.members.len(), Clear::default())
             }
-            Some(veil) => veil.write(&mut event, &matches, &mut staged.members, &mut staged.details),
+            Some(veil) => {
+                let matches = staged.matches.since(matched);
+                veil.write(&mut event, &matches, &mut staged.members, &mut staged.details)
+            }
         };
         let keys = KeyRing { current: key, others: &self.others };
         found.iter().flatten().for_each(|found| self.dlp.report(found, &event, keys, &mut findings));
@@ -299,18 +326,20 @@ impl Stage {
         if let Some(time) = event.time.filter(|time| staged.newest.is_none_or(|(newest, _)| *time > newest)) {
             staged.newest = Some((time, event.observed.seconds_since(time)));
         }
-        let plain = findings.is_empty()
-            && matches.is_empty()
-            && event.defects.is_empty()
-            && !self.access.concerns(&event);
-        match plain {
-            // Dropped here, on the thread that allocated it.
-            true => Item::Plain(end),
-            false => {
-                let own = own - start;
-                Item::Event(Box::new(StagedEvent { event, end, own, clear, matches, findings }))
+        if findings.is_empty() && event.defects.is_empty() {
+            let matches = matched..staged.matches.len();
+            if matches.is_empty() && !self.access.concerns(&event) {
+                return Item::Plain(end);
+            }
+            if self.veil.is_none()
+                && let Some(number) = staged.packed.pack(&event)
+            {
+                return Item::Packed(PackedEvent { number, end, matches });
             }
         }
+        let (own, matches) = (own - start, staged.matches.since(matched));
+        staged.matches.truncate(matched);
+        Item::Event(Box::new(StagedEvent { event, end, own, clear, matches, findings }))
     }
 
     /// What the pipeline knows of every event.

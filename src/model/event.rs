@@ -8,8 +8,10 @@
 //! The file is long because every member stands here three times side by side (declared, visited, written): a
 //! member that is missing in one of the three is seen at once. Looking up by path is `path.rs`.
 
+mod pack;
 mod path;
 
+pub use pack::Packed;
 pub use path::Value;
 
 use super::json::Object;
@@ -20,6 +22,9 @@ use std::sync::{Arc, LazyLock};
 
 /// Most values that `fields`, `changes`, `target.ids` and `actor.roles` keep.
 pub const LIST_MAX: usize = 256;
+
+/// Room for the path of a changed field, bytes; few are longer.
+const USUAL_PATH: usize = 64;
 
 /// Declares a closed set of words with one spelling for code, JSON, rules and policies.
 macro_rules! words {
@@ -459,35 +464,7 @@ impl Event {
     /// source. Inspection reads and masks through this one door, so that a new field cannot be forgotten
     /// in one of the two. Names in `extra` are visited too, with the path `extra`.
     pub fn visit_text(&mut self, visit: &mut dyn FnMut(&str, &mut String)) {
-        let texts = [
-            ("uid", &mut self.uid),
-            ("status", &mut self.status),
-            ("actor.id", &mut self.actor.id),
-            ("actor.name", &mut self.actor.name),
-            ("actor.on_behalf_of", &mut self.actor.on_behalf_of),
-            ("client.ip", &mut self.client.ip),
-            ("client.country", &mut self.client.country),
-            ("client.city", &mut self.client.city),
-            ("client.lat", &mut self.client.lat),
-            ("client.lon", &mut self.client.lon),
-            ("client.user_agent", &mut self.client.user_agent),
-            ("client.tls", &mut self.client.tls),
-            ("client.app", &mut self.client.app),
-            ("auth.method", &mut self.auth.method),
-            ("auth.session", &mut self.auth.session),
-            ("target.type", &mut self.target.r#type),
-            ("target.name", &mut self.target.name),
-            ("target.owner", &mut self.target.owner),
-            ("grant.principal", &mut self.grant.principal),
-            ("grant.permission", &mut self.grant.permission),
-            ("grant.scope", &mut self.grant.scope),
-            ("tenant", &mut self.tenant),
-            ("http.method", &mut self.http.method),
-            ("http.path", &mut self.http.path),
-            ("query", &mut self.query),
-            ("message", &mut self.message),
-        ];
-        for (path, value) in texts {
+        for (path, value) in Event::TEXTS.iter().zip(self.texts_mut()) {
             if let Some(value) = value {
                 visit(path, value);
             }
@@ -502,7 +479,7 @@ impl Event {
                 visit(path, value);
             }
         }
-        let mut path = String::new();
+        let mut path = String::with_capacity(if self.changes.is_empty() { 0 } else { USUAL_PATH });
         for change in &mut self.changes {
             path.clear();
             path.push_str("changes.");

@@ -39,6 +39,8 @@ pub struct Group {
     pub down: BTreeSet<String>,
     #[allow(clippy::vec_box)] // They came boxed, and go back to where they were allocated as they are.
     pub(super) spent: Vec<Box<StagedEvent>>,
+    /// The event that packed ones are unpacked into, one after the other.
+    pub(super) unpacked: Option<Box<StagedEvent>>,
     pub(super) steps: Steps,
     /// When the passing of time was looked at last.
     pub last_duties: Instant,
@@ -86,6 +88,7 @@ impl Group {
             handed: BTreeSet::new(),
             down: BTreeSet::new(),
             spent: Vec::new(),
+            unpacked: None,
             steps: Steps::of(clock),
             last_duties: now,
             last_reminder: now,

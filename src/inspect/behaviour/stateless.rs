@@ -53,6 +53,27 @@ impl Matches {
         self.0.is_empty()
     }
 
+    /// How many parts matched.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Those from `start` on.
+    pub fn since(&self, start: usize) -> Matches {
+        Matches(self.0.get(start..).unwrap_or_default().to_vec())
+    }
+
+    /// Forgets those from `start` on.
+    pub fn truncate(&mut self, start: usize) {
+        self.0.truncate(start);
+    }
+
+    /// Makes these the ones that stand in a range of `all`. Their memory is used again.
+    pub fn set(&mut self, all: &Matches, range: std::ops::Range<usize>) {
+        self.0.clear();
+        self.0.extend_from_slice(all.0.get(range).unwrap_or_default());
+    }
+
     /// Number of the rule, among all in force, and of its part, in order.
     pub fn parts(&self) -> impl Iterator<Item = (usize, usize)> {
         self.0.iter().map(|(rule, part)| (*rule as usize, *part as usize))
@@ -104,22 +125,30 @@ impl Stateless {
 
     /// The parts that match, in order of rule and part.
     pub fn evaluate(&self, event: &Event) -> Matches {
+        let mut matches = Matches::default();
+        self.evaluate_into(event, &mut matches);
+        matches
+    }
+
+    /// The same, behind the matches of other events.
+    pub fn evaluate_into(&self, event: &Event, matches: &mut Matches) {
+        let Matches(matches) = matches;
         let known = self.known(event);
-        let mut matches = known.matched.clone();
-        if !known.ask.is_empty() {
-            let (view, present) = (View(event), event.present());
-            let asked = known.ask.iter().filter_map(|place| self.parts.get(*place));
-            let before = matches.len();
-            for part in asked {
-                if part.needs.iter().any(|needs| needs.are_met(event, present)) && part.matches(&view) {
-                    matches.push((part.rule, part.part));
-                }
-            }
-            if before > 0 && matches.len() > before {
-                matches.sort_unstable();
+        let start = matches.len();
+        matches.extend_from_slice(&known.matched);
+        if known.ask.is_empty() {
+            return;
+        }
+        let (view, present) = (View(event), event.present());
+        let asked = known.ask.iter().filter_map(|place| self.parts.get(*place));
+        for part in asked {
+            if part.needs.iter().any(|needs| needs.are_met(event, present)) && part.matches(&view) {
+                matches.push((part.rule, part.part));
             }
         }
-        Matches(matches)
+        if let Some(new) = matches.get_mut(start..) {
+            new.sort_unstable();
+        }
     }
 
     fn known(&self, event: &Event) -> Arc<Known> {

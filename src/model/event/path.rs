@@ -138,6 +138,100 @@ impl Event {
         "clock",
     ];
 
+    /// Paths of the members that are one text or absent.
+    pub const TEXTS: [&'static str; 26] = [
+        "uid",
+        "status",
+        "actor.id",
+        "actor.name",
+        "actor.on_behalf_of",
+        "client.ip",
+        "client.country",
+        "client.city",
+        "client.lat",
+        "client.lon",
+        "client.user_agent",
+        "client.tls",
+        "client.app",
+        "auth.method",
+        "auth.session",
+        "target.type",
+        "target.name",
+        "target.owner",
+        "grant.principal",
+        "grant.permission",
+        "grant.scope",
+        "tenant",
+        "http.method",
+        "http.path",
+        "query",
+        "message",
+    ];
+
+    /// The values of [`Event::TEXTS`].
+    pub fn texts(&self) -> [&Option<String>; 26] {
+        [
+            &self.uid,
+            &self.status,
+            &self.actor.id,
+            &self.actor.name,
+            &self.actor.on_behalf_of,
+            &self.client.ip,
+            &self.client.country,
+            &self.client.city,
+            &self.client.lat,
+            &self.client.lon,
+            &self.client.user_agent,
+            &self.client.tls,
+            &self.client.app,
+            &self.auth.method,
+            &self.auth.session,
+            &self.target.r#type,
+            &self.target.name,
+            &self.target.owner,
+            &self.grant.principal,
+            &self.grant.permission,
+            &self.grant.scope,
+            &self.tenant,
+            &self.http.method,
+            &self.http.path,
+            &self.query,
+            &self.message,
+        ]
+    }
+
+    /// The same, to change them.
+    pub fn texts_mut(&mut self) -> [&mut Option<String>; 26] {
+        [
+            &mut self.uid,
+            &mut self.status,
+            &mut self.actor.id,
+            &mut self.actor.name,
+            &mut self.actor.on_behalf_of,
+            &mut self.client.ip,
+            &mut self.client.country,
+            &mut self.client.city,
+            &mut self.client.lat,
+            &mut self.client.lon,
+            &mut self.client.user_agent,
+            &mut self.client.tls,
+            &mut self.client.app,
+            &mut self.auth.method,
+            &mut self.auth.session,
+            &mut self.target.r#type,
+            &mut self.target.name,
+            &mut self.target.owner,
+            &mut self.grant.principal,
+            &mut self.grant.permission,
+            &mut self.grant.scope,
+            &mut self.tenant,
+            &mut self.http.method,
+            &mut self.http.path,
+            &mut self.query,
+            &mut self.message,
+        ]
+    }
+
     /// Paths whose values come from closed sets of words: [`Event::words`] is all that they say.
     pub const WORDS: &'static [&'static str] =
         &["system", "category", "action", "outcome", "actor.type", "clock"];
@@ -260,6 +354,16 @@ mod tests {
             let mut others = members.clone();
             others.remove(name);
             agree(&event(others.into()));
+        }
+    }
+
+    #[test]
+    fn texts_stand_under_their_paths() {
+        for (place, path) in Event::TEXTS.iter().enumerate() {
+            let mut event = Event::default();
+            *event.texts_mut()[place] = Some("text".into());
+            assert_eq!(event.field(path), Some(Value::Text("text".into())), "{path}");
+            assert_eq!(event.texts().iter().position(|text| text.is_some()), Some(place));
         }
     }
 
