@@ -12,14 +12,14 @@
 
 use super::habit::{Brought, Place};
 use super::hits::{Hits, LATENESS, Value, block};
-use super::rule::{Correlation, DetectionRule, Kind};
+use super::rule::{Correlation, DetectionRule, GroupBy, Kind};
 use super::stateless::Matches;
 use super::{finding, view};
 use crate::model::{Event, Finding};
 use hashbrown::{Equivalent, HashMap};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::hash::RandomState;
+use std::hash::{Hash, Hasher, RandomState};
 use std::sync::Arc;
 
 /// Seconds of event time that a quiet group is kept beyond its window: event-log files of a whole day arrive
@@ -52,25 +52,43 @@ pub(super) struct Windows {
     share: usize,
     /// Memory of all correlations: what the states say, summed up.
     total: usize,
+    /// Room for the parts that happened with one event.
+    happened: Vec<Happened>,
 }
 
 /// Groups by key. People choose their names, so the hash is one that they cannot aim at.
 pub(super) type Groups = HashMap<Vec<String>, Group, RandomState>;
 
 /// A key as it stands in the event: nearly every event belongs to a group that is there, so it is looked up without
-/// a copy. It hashes as the key does.
-#[derive(Hash)]
-struct Key<'e>(Vec<Cow<'e, str>>);
+/// a copy. It hashes as the key does. Most rules group by one value, for which nothing is allocated.
+enum Key<'e> {
+    One([Cow<'e, str>; 1]),
+    Other(Vec<Cow<'e, str>>),
+}
 
-impl Equivalent<Vec<String>> for Key<'_> {
-    fn equivalent(&self, key: &Vec<String>) -> bool {
-        self.0.len() == key.len() && self.0.iter().zip(key).all(|(one, other)| **one == **other)
+impl<'e> Key<'e> {
+    fn texts(&self) -> &[Cow<'e, str>] {
+        match self {
+            Key::One(text) => text,
+            Key::Other(texts) => texts,
+        }
+    }
+
+    fn owned(&self) -> Vec<String> {
+        self.texts().iter().map(|text| text.clone().into_owned()).collect()
     }
 }
 
-impl Key<'_> {
-    fn owned(&self) -> Vec<String> {
-        self.0.iter().map(|text| text.clone().into_owned()).collect()
+impl Hash for Key<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.texts().hash(state);
+    }
+}
+
+impl Equivalent<Vec<String>> for Key<'_> {
+    fn equivalent(&self, key: &Vec<String>) -> bool {
+        let texts = self.texts();
+        texts.len() == key.len() && texts.iter().zip(key).all(|(one, other)| **one == **other)
     }
 }
 
@@ -107,12 +125,13 @@ impl Group {
 
     /// Reckons its memory anew: what it was and what it is.
     fn reckon(&mut self, key: &Key<'_>) -> (usize, usize) {
-        let before = std::mem::replace(&mut self.bytes, Group::bytes(&key.0, &self.hits));
+        let before = std::mem::replace(&mut self.bytes, Group::bytes(key.texts(), &self.hits));
         (before, self.bytes)
     }
 }
 
 /// A part that happened with this event.
+#[derive(Debug)]
 struct Happened {
     part: usize,
     /// What a correlation summed up to; one for an event.
@@ -142,7 +161,16 @@ impl Windows {
         let correlations: usize = rules.iter().map(|rule| rule.correlations.len()).sum();
         let share = limits.bytes / correlations.max(1);
         let limits = Limits { groups: limits.groups.max(1), ..limits };
-        Windows { rules, states, evicted: BTreeMap::new(), late: 0, limits, share, total: 0 }
+        Windows {
+            rules,
+            states,
+            evicted: BTreeMap::new(),
+            late: 0,
+            limits,
+            share,
+            total: 0,
+            happened: Vec::new(),
+        }
     }
 
     /// Memory of all correlations.
@@ -188,8 +216,13 @@ impl Windows {
             let place = matched.first().map_or(0, |(rule, _)| *rule as usize);
             let (Some(rule), Some(states)) = (rules.get(place), self.states.get_mut(place)) else { continue };
             let time = event.when().seconds();
-            let mut happened: Vec<Happened> =
-                matched.iter().map(|(_, part)| Happened { part: *part as usize, sum: 1.0, time }).collect();
+            let happened = &mut self.happened;
+            happened.clear();
+            happened.extend(matched.iter().map(|(_, part)| Happened {
+                part: *part as usize,
+                sum: 1.0,
+                time,
+            }));
             if happened.iter().any(|happened| happened.part == rule.reported) {
                 findings.push(finding::of_event(rule, event));
             }
@@ -199,7 +232,7 @@ impl Windows {
                 self.total -= state.bytes;
                 let spare = self.limits.bytes.saturating_sub(self.total);
                 let limits = Limits { bytes: self.share.max(spare), ..self.limits };
-                let update = step.run(state, &happened, limits);
+                let update = step.run(state, happened, limits);
                 self.total += state.bytes;
                 self.late += step.late;
                 if step.evicted > 0 {
@@ -293,8 +326,11 @@ impl<'e> Step<'e> {
 
     /// The group that the event belongs to as this part.
     fn key(&self, place: usize) -> Option<Key<'e>> {
-        let by = self.correlation.group_by.iter();
-        by.map(|by| view::text(self.event, by.paths.get(place)?)).collect::<Option<_>>().map(Key)
+        let text = |by: &GroupBy| view::text(self.event, by.paths.get(place)?);
+        match self.correlation.group_by.as_slice() {
+            [by] => Some(Key::One([text(by)?])),
+            several => several.iter().map(text).collect::<Option<_>>().map(Key::Other),
+        }
     }
 
     /// Compares the event with what is usual for its group.
