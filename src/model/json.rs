@@ -50,12 +50,15 @@ impl<'a> Object<'a> {
         out.push(b'}');
     }
 
+    #[inline]
     fn comma(&mut self) {
         if self.out.len() > self.start {
             self.out.push(b',');
         }
     }
 
+    /// Inlined where the name is known, so that it is a few moves of fixed length.
+    #[inline(always)]
     fn name(&mut self, name: &str) {
         self.out.reserve(name.len() + 4);
         self.comma();
@@ -65,12 +68,14 @@ impl<'a> Object<'a> {
     }
 
     /// A string that may hold source text: masked, then escaped.
+    #[inline]
     pub fn str(&mut self, name: &'static str, value: &str) {
         self.name(name);
         write_masked(self.out, self.mask, value);
     }
 
     /// The same where there is a value.
+    #[inline]
     pub fn opt(&mut self, name: &'static str, value: &Option<String>) {
         if let Some(value) = value {
             self.str(name, value);
@@ -78,6 +83,7 @@ impl<'a> Object<'a> {
     }
 
     /// A string of ours (hash, enum word, file name we chose): escaped, not masked.
+    #[inline]
     pub fn word(&mut self, name: &'static str, value: &str) {
         self.name(name);
         write_string(self.out, value);
@@ -184,6 +190,7 @@ impl<'a> Object<'a> {
     }
 
     /// A nested object. When `write` writes nothing, the member is left out.
+    #[inline]
     pub fn object(&mut self, name: &'static str, write: impl FnOnce(&mut Object<'_>)) {
         let before = self.out.len();
         self.name(name);

@@ -12,6 +12,8 @@ use std::fmt;
 pub struct Time(i64);
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
+/// Seconds of 0001-01-01T00:00:00Z and of 9999-12-31T23:59:59Z.
+const WRITABLE: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 const SECONDS_PER_DAY: i64 = 86_400;
 
 impl Time {
@@ -115,7 +117,7 @@ impl Time {
 
     /// Whether the fixed form can hold it: years 1 to 9999. An offset can push a time at the edge beyond.
     pub fn is_writable(self) -> bool {
-        (1..=9999).contains(&self.civil().0)
+        WRITABLE.contains(&self.seconds())
     }
 
     /// Appends the fixed form of the module doc, 27 bytes for years 0 to 9999.
@@ -258,6 +260,16 @@ impl<'de> Deserialize<'de> for Time {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn the_edges_of_what_can_be_written_are_those_of_the_years() {
+        for edge in [-62_135_596_800, 253_402_300_799] {
+            for seconds in edge - 2..=edge + 2 {
+                let time = Time::from_seconds(seconds);
+                assert_eq!(time.is_writable(), (1..=9999).contains(&time.civil().0), "{seconds}");
+            }
+        }
+    }
 
     #[test]
     fn reads_what_crms_send() {

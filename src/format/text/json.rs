@@ -47,7 +47,7 @@ pub enum Json<'a> {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Members<'a> {
     list: Vec<(Cow<'a, str>, Json<'a>)>,
-    /// Whether any name has an `@` in it: most records have no annotations, and nobody need look for them.
+    /// Whether a name may have an `@` in it: most records have no annotations, and nobody need look for them.
     annotated: bool,
 }
 
@@ -215,8 +215,9 @@ impl<'a> Json<'a> {
 /// Reads one record. `None` when it is not JSON.
 pub fn read(text: &str) -> Option<Document<'_>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let annotated = memchr::memchr(b'@', text.as_bytes()).is_some();
     let mut reader =
-        Reader { text, place: 0, values: 0, too_complex: false, replaced: false, duplicate: None };
+        Reader { text, place: 0, values: 0, annotated, too_complex: false, replaced: false, duplicate: None };
     let value = reader.value(0)?;
     reader.blanks();
     let whole = reader.place == text.len();
@@ -228,6 +229,8 @@ struct Reader<'a> {
     text: &'a str,
     place: usize,
     values: usize,
+    /// Whether there is an `@` anywhere.
+    annotated: bool,
     too_complex: bool,
     replaced: bool,
     duplicate: Option<String>,
@@ -275,11 +278,12 @@ impl<'a> Reader<'a> {
         let start = self.place;
         self.expect(b'{')?;
         let mut members: Vec<(Cow<'a, str>, Json<'a>)> = Vec::new();
+        let mut annotated = self.annotated;
         let room = if depth == 0 { USUAL_MEMBERS } else { 4 };
         self.blanks();
         if self.peek()? == b'}' {
             self.place += 1;
-            return Some(Json::Object(Members::from(members)));
+            return Some(Json::Object(Members::default()));
         }
         members.reserve(room);
         loop {
@@ -288,6 +292,8 @@ impl<'a> Reader<'a> {
             }
             self.blanks();
             let name = self.string()?;
+            // An escape can be an `@`, too.
+            annotated |= matches!(name, Cow::Owned(_));
             self.expect(b':')?;
             let value = self.value(depth + 1)?;
             members.push((name, value));
@@ -297,7 +303,7 @@ impl<'a> Reader<'a> {
                 b'}' => {
                     self.place += 1;
                     self.note_duplicate(&members);
-                    return Some(Json::Object(Members::from(members)));
+                    return Some(Json::Object(Members { list: members, annotated }));
                 }
                 _ => return None,
             }
