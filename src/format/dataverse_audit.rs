@@ -77,7 +77,7 @@ impl Format for DataverseAudit {
         let Some((mut row, document)) = text::object(record.text) else {
             return unreadable(record.text);
         };
-        let mut event = Box::new(text::event(System::Dynamics365, NAME));
+        let mut event = text::event(System::Dynamics365, NAME);
         text::note(&mut event, &document);
         event.uid = row.take_text("auditid");
         text::take_time(&mut event, &mut row, "createdon", context);

@@ -75,7 +75,7 @@ impl Format for Debezium {
             return text::unparsed(System::Custom, NAME, DefectCode::Unparsed, record.text);
         };
         let value = std::mem::replace(&mut document.value, Json::Null);
-        let mut event = Box::new(text::event(System::Custom, NAME));
+        let mut event = text::event(System::Custom, NAME);
         text::note(&mut event, &document);
         match unwrap(value) {
             Body::Tombstone => tombstone(&mut event),

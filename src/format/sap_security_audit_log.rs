@@ -92,7 +92,7 @@ impl Format for SapSecurityAuditLog {
     }
     fn parse(&self, record: &Record<'_>, context: &FormatContext) -> Parsed {
         match fields(record.text).and_then(|fields| read(&fields, context)) {
-            Some(event) => Parsed::Event(Box::new(event)),
+            Some(event) => Parsed::Event(event),
             None => text::unparsed(System::Sap, NAME, DefectCode::Unparsed, record.text),
         }
     }
@@ -116,7 +116,7 @@ fn fields(record: &str) -> Option<[&str; 16]> {
     rest.is_empty().then_some(fields)
 }
 
-fn read(fields: &[&str; 16], context: &FormatContext) -> Option<Event> {
+fn read(fields: &[&str; 16], context: &FormatContext) -> Option<Box<Event>> {
     let [version, id, date, clock, pid, process, kind, pid_hex, short_terminal, rest @ ..] = *fields;
     let [user, transaction, program, client, session, variables, terminal] = rest;
     // Out of step with the records, every field would be another one's text.

@@ -18,8 +18,11 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 /// An event of `system`, read by `feed`.
-pub(super) fn event(system: System, feed: &'static str) -> Event {
-    Event { system, feed: Cow::Borrowed(feed), ..Event::default() }
+pub(super) fn event(system: System, feed: &'static str) -> Box<Event> {
+    // Made where it stays: an event is large.
+    let mut event = Box::<Event>::default();
+    (event.system, event.feed) = (system, Cow::Borrowed(feed));
+    event
 }
 
 /// The event of a record that does not have its format's form.
@@ -28,7 +31,7 @@ pub(super) fn unparsed(system: System, feed: &'static str, code: DefectCode, tex
     event.clock = Clock::Absent;
     event.defect(Defect::new(code));
     event.message = some(text);
-    Parsed::Event(Box::new(event))
+    Parsed::Event(event)
 }
 
 /// The text without blanks around it, where anything is left.

@@ -537,7 +537,7 @@ impl Event {
         }
         out.time("observed", self.observed);
         out.word("source", &self.source);
-        out.word("system", self.system.as_str());
+        out.plain("system", self.system.as_str());
         out.str("feed", &self.feed);
         out.opt("uid", &self.uid);
         for (name, word) in [
@@ -546,7 +546,7 @@ impl Event {
             ("outcome", self.outcome.map(Outcome::as_str)),
         ] {
             if let Some(word) = word {
-                out.word(name, word);
+                out.plain(name, word);
             }
         }
         out.opt("status", &self.status);
@@ -580,7 +580,7 @@ impl Event {
         out.opt("id", &self.actor.id);
         out.opt("name", &self.actor.name);
         if let Some(kind) = self.actor.r#type {
-            out.word("type", kind.as_str());
+            out.plain("type", kind.as_str());
         }
         write_list(out, "roles", &self.actor.roles);
         out.opt("on_behalf_of", &self.actor.on_behalf_of);
@@ -629,7 +629,7 @@ impl Event {
             }
         });
         if self.clock != Clock::Certain {
-            out.word("clock", self.clock.as_str());
+            out.plain("clock", self.clock.as_str());
         }
         if !self.defects.is_empty() {
             out.list("defects", self.defects.iter().map(Defect::text));

@@ -89,6 +89,17 @@ impl<'a> Object<'a> {
         write_string(self.out, value);
     }
 
+    /// A word of a closed set, or digits: nothing in it needs an escape.
+    #[inline]
+    pub fn plain(&mut self, name: &'static str, value: &str) {
+        debug_assert!(value.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\'));
+        self.name(name);
+        self.out.reserve(value.len() + 2);
+        self.out.push(b'"');
+        self.out.extend_from_slice(value.as_bytes());
+        self.out.push(b'"');
+    }
+
     /// A member whose name comes from a source. Both are masked. Names must be distinct after masking;
     /// the caller keeps them so.
     pub fn dynamic(&mut self, name: &str, value: &str) {

@@ -128,20 +128,33 @@ impl Time {
         let year = year.clamp(0, 9999) as u32;
         put_pair(&mut text, 0, year / 100);
         put_pair(&mut text, 2, year % 100);
-        for (place, value) in [(5, month), (8, day), (11, hour), (14, minute), (17, second)] {
-            put_pair(&mut text, place, value);
-        }
-        for (place, value) in [(20, micros / 10_000), (22, micros / 100 % 100), (24, micros % 100)] {
-            put_pair(&mut text, place, value);
-        }
+        put_pair(&mut text, 5, month);
+        put_pair(&mut text, 8, day);
+        put_pair(&mut text, 11, hour);
+        put_pair(&mut text, 14, minute);
+        put_pair(&mut text, 17, second);
+        put_pair(&mut text, 20, micros / 10_000);
+        put_pair(&mut text, 22, micros / 100 % 100);
+        put_pair(&mut text, 24, micros % 100);
         out.extend_from_slice(&text);
     }
 }
 
+/// The numbers below 100 in two digits.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[b'0'; 2]; 100];
+    let mut number = 0;
+    while number < 100 {
+        pairs[number] = [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8];
+        number += 1;
+    }
+    pairs
+};
+
 /// Writes a number below 100 as two digits.
+#[inline(always)]
 fn put_pair(text: &mut [u8; 27], place: usize, value: u32) {
-    text[place] = b'0' + (value / 10 % 10) as u8;
-    text[place + 1] = b'0' + (value % 10) as u8;
+    [text[place], text[place + 1]] = PAIRS[(value % 100) as usize];
 }
 
 fn number(bytes: &[u8]) -> Option<u32> {

@@ -149,23 +149,27 @@ impl Packed {
             lengths: self.lengths.get(head.at.0..).unwrap_or_default().iter(),
             texts: self.texts.get(head.at.1..).unwrap_or_default(),
         };
+        // Most are neither there now nor were before.
         for (place, slot) in event.texts_mut().into_iter().enumerate() {
-            let there = head.present >> place & 1 == 1;
-            set(slot, there.then(|| reader.next()).flatten());
+            match head.present >> place & 1 {
+                1 => set(slot, reader.next()),
+                _ if slot.is_some() => *slot = None,
+                _ => {}
+            }
         }
         let lists = [&mut event.actor.roles, &mut event.target.ids, &mut event.fields];
         for (list, count) in lists.into_iter().zip(head.lists) {
-            list.resize(count as usize, String::new());
+            list.resize_with(count as usize, String::new);
             list.iter_mut().for_each(|slot| fill(slot, reader.next()));
         }
-        event.changes.resize(head.changes as usize, Change::default());
+        event.changes.resize_with(head.changes as usize, Change::default);
         for Change { field, from, to } in &mut event.changes {
             fill(field, reader.next());
             set(from, reader.next());
             set(to, reader.next());
         }
         let names = self.names.get(head.at.2..).unwrap_or_default().iter();
-        event.extra.resize(head.extra as usize, (Cow::Borrowed(""), String::new()));
+        event.extra.resize_with(head.extra as usize, || (Cow::Borrowed(""), String::new()));
         for ((slot, value), name) in event.extra.iter_mut().zip(names) {
             match (name, slot) {
                 (Some(name), slot) => *slot = Cow::Borrowed(name),
