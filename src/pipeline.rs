@@ -32,7 +32,7 @@ use crate::privacy::Privacy;
 use crate::source::file::watch::Watch;
 use crate::source::file::{Lag, Mode, Rest};
 use crate::source::{Batch, Notice, Source};
-use crate::stage::{Item, Stage, Staged, StagedEvent};
+use crate::stage::{Item, PackedEvent, Stage, Staged, StagedEvent};
 use crate::state::State;
 use crate::trail::quarter::Quarters;
 use crate::trail::verify::Outcome;
@@ -58,6 +58,8 @@ const GROUP_WAIT: Duration = Duration::from_millis(20);
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 /// And so long while somebody waits for a receipt.
 const RECEIPTS_EVERY: Duration = Duration::from_millis(50);
+/// The memory of an event is used again when its members were no longer than this: of a huge one nothing stays.
+const UNPACKED_BYTES: usize = 64 << 10;
 /// Batches that wait between two threads.
 pub const BATCHES_WAITING: usize = 2;
 /// Bytes that one source may hand over before the next has its turn.
@@ -455,7 +457,7 @@ impl Writer {
         }
         let rows = staged.rows.take();
         let mut repeats = Repeats::default();
-        for (number, item) in staged.items.drain(..).enumerate() {
+        for (number, item) in std::mem::take(&mut staged.items).into_iter().enumerate() {
             if let (Some(rows), Some(end)) = (&rows, item.end())
                 && self.stands_already(&source, rows, number, (staged.observed, &mut repeats))
             {
@@ -474,13 +476,9 @@ impl Writer {
                     plain += 1;
                 }
                 Item::Packed(packed) => {
-                    let mut event = self.group.unpacked.take().unwrap_or_default();
-                    staged.packed.unpack(packed.number, &mut event.event);
-                    event.matches.set(&staged.matches, packed.matches);
-                    let members = staged.members.get(start..packed.end).unwrap_or_default();
-                    event.own = members.len();
-                    self.group.unpacked = Some(self.event(event, members));
-                    start = packed.end;
+                    let end = packed.end;
+                    self.packed(&staged, packed, staged.members.get(start..end).unwrap_or_default());
+                    start = end;
                     events += 1;
                 }
                 Item::Event(event) => {
@@ -530,6 +528,16 @@ impl Writer {
         if streams.is_empty() {
             self.group.moved.remove(source);
         }
+    }
+
+    /// A packed event: the same, in memory that is used again and again.
+    fn packed(&mut self, staged: &Staged, packed: PackedEvent, members: &[u8]) {
+        let mut event = self.group.unpacked.take().unwrap_or_default();
+        staged.packed.unpack(packed.number, &mut event.event);
+        event.matches.set(&staged.matches, packed.matches);
+        event.own = members.len();
+        let event = self.event(event, members);
+        self.group.unpacked = (members.len() <= UNPACKED_BYTES).then_some(event);
     }
 
     /// One event: evidence first, then what follows from it.

@@ -87,7 +87,7 @@ pub struct Staged {
     pub observed: Time,
     /// Members of the `event` entries, one after the other.
     pub members: Vec<u8>,
-    /// Events of the items.
+    /// Events of the items that are packed.
     pub packed: Packed,
     /// Parts of detection rules that match them.
     pub matches: Matches,

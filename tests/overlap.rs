@@ -152,3 +152,34 @@ fn the_configuration_says_what_overlap_may_be() {
     let said = common::text(&home.run(&["check"]).stderr);
     assert!(said.contains("`overlap:` is not a duration of a minute to 30 days"), "{said}");
 }
+
+/// Events reach the writer in memory that is used again. What one was marked with must not stay for the next.
+#[test]
+fn an_event_that_comes_late_says_so_and_no_other_does() {
+    let home = Home::empty();
+    home.write(
+        "crmwarden.yaml",
+        b"deployment: acme.example\nstate: state\npolicies: policies\nmetrics: \"off\"\n\
+          sources:\n  - name: sf\n    file: { paths: [\"in/*.csv\"] }\n    format: salesforce.event_log\n",
+    );
+    let rule =
+        std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/policies/detections/bulk_rows_summed.yaml"))
+            .unwrap();
+    home.write("policies/detections/bulk_rows_summed.yaml", &rule);
+    let now = Time::parse("2026-11-20T08:00:00Z").unwrap();
+    let mut running = writer::start(&home, &Hands::at(now));
+    let header =
+        ["EVENT_TYPE", "TIMESTAMP_DERIVED", "REQUEST_ID", "USER_ID", "METHOD_NAME", "ROWS_PROCESSED"];
+    let days_ago = [0, 0, 400, 0, 400, 0];
+    let row = |(number, days): (usize, &i64)| {
+        let time = now.plus_seconds(number as i64 - 60 - days * 86_400);
+        format!("\"API\",\"{time}\",\"r{number}\",\"0055e00000abcde\",\"query\",\"2000\"")
+    };
+    let rows: Vec<String> = days_ago.iter().enumerate().map(row).collect();
+    running.records("sf", Some(&header), &rows);
+    running.step(None);
+    running.end().unwrap();
+    let late = |event: &Value| event["defects"].as_array().is_some_and(|list| list.contains(&"late".into()));
+    let said: Vec<bool> = home.of_kind("event").iter().map(late).collect();
+    assert_eq!(said, days_ago.map(|days| days > 0));
+}

@@ -5,8 +5,9 @@
 //! digits. The lists keep their first [`LIST_MAX`] values; what was cut is counted and named by the defect
 //! `list_cut`.
 //!
-//! The file is long because every member stands here three times side by side (declared, visited, written): a
-//! member that is missing in one of the three is seen at once. Looking up by path is `path.rs`.
+//! The file is long because every member stands here side by side as it is declared and as it is written: one that is
+//! missing is seen at once. By path they are in `path.rs`, and `pack.rs` names all of them, so that a new member does not
+//! compile before it is packed, too.
 
 mod pack;
 mod path;

@@ -10,7 +10,7 @@
 //!   escaped. So a card number cannot reach the trail by a way that somebody forgot: there is no other
 //!   way. (The one exception is the hot path: an event that inspection has just masked in place, string by
 //!   string, is written with [`no_mask`]; a test proves that inspection reaches every string.) Values that we made ourselves and that hold no source text (hashes, times, enum words) go
-//!   through [`Object::word`], which does not look.
+//!   through [`Object::word`], which does not look for numbers, or [`Object::plain`], which does not look at all.
 
 use super::digest::write_hex;
 use super::{Hash, Time, swar};
@@ -89,7 +89,7 @@ impl<'a> Object<'a> {
         write_string(self.out, value);
     }
 
-    /// A word of a closed set, or digits: nothing in it needs an escape.
+    /// A word of a closed set: nothing in it needs an escape.
     #[inline]
     pub fn plain(&mut self, name: &'static str, value: &str) {
         debug_assert!(value.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\'));

@@ -1,4 +1,4 @@
-//! Events on their way to another thread: many of them in three pieces of memory.
+//! Events on their way to another thread: many of them in a few pieces of memory.
 //!
 //! An event is large and holds a dozen texts, each allocated by itself. Where another thread reads it and the first
 //! one frees it later, all of that has left the caches twice. Packed, an event is copied once, its memory is free for
@@ -7,11 +7,14 @@
 //! Invariants: what is unpacked equals what was packed; unpacking into an event that is in use leaves nothing of it.
 //! All events of one [`Packed`] are of one source and have no defects.
 
-use super::{Action, ActorType, Category, Change, Clock, Event, Outcome, Perf, System, Volume};
+use super::{Action, ActorType, Category, Change, Clock, Event, Outcome, System};
+use super::{Actor, Auth, Client, GrantChange, Http, Perf, Raw, Target, Volume};
 use crate::model::Time;
 use std::borrow::Cow;
 use std::sync::Arc;
 
+/// A text's memory is used again up to so many bytes: of one huge value nothing may stay.
+const KEPT_TEXT: usize = 1024;
 /// Stands for a text that is absent.
 const ABSENT: u32 = u32::MAX;
 
@@ -62,10 +65,23 @@ impl Packed {
     /// Packs an event, and says under which number. `None` where it is not of this source, has defects, or is too
     /// large to be counted here: such an event must go as it is.
     pub fn pack(&mut self, event: &Event) -> Option<usize> {
+        // Everything by its name: a member that is new must be packed, too.
+        #[rustfmt::skip]
         let Event {
-            time, observed, source, system, feed, uid: _, category, action, outcome, status: _, ..
+            time, observed, source, system, feed, category, action, outcome, clock, fields, changes, extra, defects,
+            raw: Raw { locator, hmac },
+            actor: Actor { r#type: actor, roles, id: _, name: _, on_behalf_of: _ },
+            auth: Auth { mfa, method: _, session: _ },
+            target: Target { ids, r#type: _, name: _, owner: _ },
+            volume: volume @ Volume { rows: _, bytes: _ },
+            perf: perf @ Perf { duration_ms: _, status_code: _ },
+            // These are texts and nothing else, as the ones above that are not named.
+            uid: _, status: _, tenant: _, query: _, message: _,
+            client: Client { ip: _, country: _, city: _, lat: _, lon: _, user_agent: _, tls: _, app: _ },
+            grant: GrantChange { principal: _, permission: _, scope: _ },
+            http: Http { method: _, path: _ },
         } = event;
-        if !event.defects.is_empty() || *source != self.source {
+        if !defects.is_empty() || *source != self.source {
             return None;
         }
         let at = (self.lengths.len(), self.texts.len(), self.names.len());
@@ -76,30 +92,13 @@ impl Packed {
                 self.text(text);
             }
         }
-        for list in [&event.actor.roles, &event.target.ids, &event.fields] {
+        for list in [roles, ids, fields] {
             list.iter().for_each(|text| self.text(text));
         }
-        for change in &event.changes {
-            self.text(&change.field);
-            for side in [&change.from, &change.to] {
-                match side {
-                    Some(text) => self.text(text),
-                    None => self.lengths.push(ABSENT),
-                }
-            }
-        }
-        for (name, value) in &event.extra {
-            match name {
-                Cow::Borrowed(name) => self.names.push(Some(name)),
-                Cow::Owned(name) => {
-                    self.names.push(None);
-                    self.text(name);
-                }
-            }
-            self.text(value);
-        }
-        self.text(&event.raw.locator);
-        self.text(&event.raw.hmac);
+        self.changes(changes);
+        self.extra(extra);
+        self.text(locator);
+        self.text(hmac);
         if u32::try_from(self.texts.len()).is_err() {
             self.lengths.truncate(at.0);
             self.texts.truncate(at.1);
@@ -114,18 +113,43 @@ impl Packed {
             category: *category,
             action: *action,
             outcome: *outcome,
-            actor: event.actor.r#type,
-            mfa: event.auth.mfa,
-            volume: event.volume,
-            perf: event.perf,
-            clock: event.clock,
+            actor: *actor,
+            mfa: *mfa,
+            volume: *volume,
+            perf: *perf,
+            clock: *clock,
             present,
-            lists: [&event.actor.roles, &event.target.ids, &event.fields].map(|list| list.len() as u32),
-            changes: event.changes.len() as u32,
-            extra: event.extra.len() as u32,
+            lists: [roles, ids, fields].map(|list| list.len() as u32),
+            changes: changes.len() as u32,
+            extra: extra.len() as u32,
             at,
         });
         Some(self.heads.len() - 1)
+    }
+
+    fn changes(&mut self, changes: &[Change]) {
+        for change in changes {
+            self.text(&change.field);
+            for side in [&change.from, &change.to] {
+                match side {
+                    Some(text) => self.text(text),
+                    None => self.lengths.push(ABSENT),
+                }
+            }
+        }
+    }
+
+    fn extra(&mut self, extra: &[(Cow<'static, str>, String)]) {
+        for (name, value) in extra {
+            match name {
+                Cow::Borrowed(name) => self.names.push(Some(name)),
+                Cow::Owned(name) => {
+                    self.names.push(None);
+                    self.text(name);
+                }
+            }
+            self.text(value);
+        }
     }
 
     fn text(&mut self, text: &str) {
@@ -209,8 +233,13 @@ fn set(slot: &mut Option<String>, text: Option<&str>) {
 }
 
 fn fill(slot: &mut String, text: Option<&str>) {
+    let text = text.unwrap_or_default();
+    if slot.capacity() > KEPT_TEXT && text.len() <= KEPT_TEXT {
+        *slot = text.to_owned();
+        return;
+    }
     slot.clear();
-    slot.push_str(text.unwrap_or_default());
+    slot.push_str(text);
 }
 
 #[cfg(test)]
@@ -270,17 +299,37 @@ mod tests {
     #[test]
     fn what_is_unpacked_is_what_was_packed_whatever_was_there_before() {
         let events = all();
+        let there = events.iter().map(|event| event.present().count_ones()).max();
+        assert_eq!(there, Some(Event::PATHS.len() as u32), "a member is missing in whole()");
         let mut packed = Packed::of("s".into());
         let numbers: Vec<usize> = events.iter().map(|event| packed.pack(event).unwrap()).collect();
         let mut used = Event::default();
         for step in [1, 7, events.len() - 1] {
             let mut place = 0;
             for _ in 0..events.len() {
+                used.defect(Defect::new(DefectCode::Late));
                 packed.unpack(numbers[place], &mut used);
                 assert_eq!(used, events[place], "in steps of {step}");
                 place = (place + step) % events.len();
             }
         }
+    }
+
+    #[test]
+    fn of_huge_values_nothing_stays() {
+        let columns = |huge: Option<usize>| {
+            let value = |place| if Some(place) == huge { "x".repeat(1 << 20) } else { "x".into() };
+            let extra = (0..100).map(|place| (Cow::Owned(format!("c{place}")), value(place))).collect();
+            Event { source: "s".into(), extra, ..Event::default() }
+        };
+        let mut used = Event::default();
+        for huge in (0..100).map(Some).chain([None]) {
+            let mut packed = Packed::of("s".into());
+            let number = packed.pack(&columns(huge)).unwrap();
+            packed.unpack(number, &mut used);
+        }
+        let kept: usize = used.extra.iter().map(|(_, value)| value.capacity()).sum();
+        assert!(kept <= 100 * KEPT_TEXT, "{kept} bytes");
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! An event's members by dotted path: what rules, search and exports name.
 //!
 //! A member stands here three times: its name in [`Event::PATHS`], its value in [`Event::field`], and whether it is
-//! there in [`Event::present`], which answers for all paths at once. A test holds the three against each other.
+//! there in [`Event::present`], which answers for all paths at once. A test holds the three against each other. Those
+//! that are one text stand in [`Event::TEXTS`] and the two lists of values below it, too; inspection masks by these, and
+//! the test of `pack.rs`, which has every path, would miss one that is not among them.
 
 use super::{Action, ActorType, Category, Event, Outcome};
 use std::borrow::Cow;

@@ -29,6 +29,16 @@ fn duplicates_are_kept_and_named() {
 }
 
 #[test]
+fn how_a_name_is_written_makes_no_difference() {
+    assert_eq!(value(r#"{"n":{"é":1}}"#), value(r#"{"n":{"\u00e9":1}}"#));
+    assert_ne!(value(r#"{"n":{"é":1}}"#), value(r#"{"n":{"e":1}}"#));
+    for record in [r#"{"a@b.c":1}"#, r#"{"a\u0040b.c":1}"#] {
+        let mut members = value(record).into_members().expect("object");
+        assert_eq!(members.take_annotated_text("a", "@b.c").as_deref(), Some("1"), "{record}");
+    }
+}
+
+#[test]
 fn beyond_the_limits_the_text_is_kept() {
     let nested = format!("{}\"]\"{}", "[".repeat(DEPTH + 1), "]".repeat(DEPTH + 1));
     let document = read(&nested).expect("JSON");
