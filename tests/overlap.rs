@@ -1,4 +1,5 @@
-//! Rows that are delivered twice, in hourly files and in a daily one: each stands in the trail once.
+//! Rows that are delivered twice, in hourly files and in a daily one: each stands in the trail once. And rows that come
+//! long after later ones: each says so.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod common;

@@ -70,7 +70,6 @@ impl Format for AccessLogCombined {
 
 fn read(line: &str) -> Option<Box<Event>> {
     let (head, time, rest) = split_at_time(line)?;
-    // Boxed at once: an event is large, and moving it costs more than filling it.
     let mut event = text::event(System::Web, NAME);
     event.time = Some(time);
     set_client(&mut event, head)?;

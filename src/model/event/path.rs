@@ -2,8 +2,8 @@
 //!
 //! A member stands here three times: its name in [`Event::PATHS`], its value in [`Event::field`], and whether it is
 //! there in [`Event::present`], which answers for all paths at once. A test holds the three against each other. Those
-//! that are one text stand in [`Event::TEXTS`] and the two lists of values below it, too; inspection masks by these, and
-//! the test of `pack.rs`, which has every path, would miss one that is not among them.
+//! that are one text stand in [`Event::TEXTS`], too; inspection masks by these, and the test of `pack.rs`, which has every
+//! path, would miss one that is not among them.
 
 use super::{Action, ActorType, Category, Event, Outcome};
 use std::borrow::Cow;
@@ -140,100 +140,6 @@ impl Event {
         "clock",
     ];
 
-    /// Paths of the members that are one text or absent.
-    pub const TEXTS: [&'static str; 26] = [
-        "uid",
-        "status",
-        "actor.id",
-        "actor.name",
-        "actor.on_behalf_of",
-        "client.ip",
-        "client.country",
-        "client.city",
-        "client.lat",
-        "client.lon",
-        "client.user_agent",
-        "client.tls",
-        "client.app",
-        "auth.method",
-        "auth.session",
-        "target.type",
-        "target.name",
-        "target.owner",
-        "grant.principal",
-        "grant.permission",
-        "grant.scope",
-        "tenant",
-        "http.method",
-        "http.path",
-        "query",
-        "message",
-    ];
-
-    /// The values of [`Event::TEXTS`].
-    pub fn texts(&self) -> [&Option<String>; 26] {
-        [
-            &self.uid,
-            &self.status,
-            &self.actor.id,
-            &self.actor.name,
-            &self.actor.on_behalf_of,
-            &self.client.ip,
-            &self.client.country,
-            &self.client.city,
-            &self.client.lat,
-            &self.client.lon,
-            &self.client.user_agent,
-            &self.client.tls,
-            &self.client.app,
-            &self.auth.method,
-            &self.auth.session,
-            &self.target.r#type,
-            &self.target.name,
-            &self.target.owner,
-            &self.grant.principal,
-            &self.grant.permission,
-            &self.grant.scope,
-            &self.tenant,
-            &self.http.method,
-            &self.http.path,
-            &self.query,
-            &self.message,
-        ]
-    }
-
-    /// The same, to change them.
-    pub fn texts_mut(&mut self) -> [&mut Option<String>; 26] {
-        [
-            &mut self.uid,
-            &mut self.status,
-            &mut self.actor.id,
-            &mut self.actor.name,
-            &mut self.actor.on_behalf_of,
-            &mut self.client.ip,
-            &mut self.client.country,
-            &mut self.client.city,
-            &mut self.client.lat,
-            &mut self.client.lon,
-            &mut self.client.user_agent,
-            &mut self.client.tls,
-            &mut self.client.app,
-            &mut self.auth.method,
-            &mut self.auth.session,
-            &mut self.target.r#type,
-            &mut self.target.name,
-            &mut self.target.owner,
-            &mut self.grant.principal,
-            &mut self.grant.permission,
-            &mut self.grant.scope,
-            &mut self.tenant,
-            &mut self.http.method,
-            &mut self.http.path,
-            &mut self.query,
-            &mut self.message,
-        ]
-    }
-
     /// Paths whose values come from closed sets of words: [`Event::words`] is all that they say.
     pub const WORDS: &'static [&'static str] =
         &["system", "category", "action", "outcome", "actor.type", "clock"];
@@ -309,6 +215,55 @@ impl Event {
         ];
         there.iter().enumerate().fold(0, |all, (place, there)| all | u64::from(*there) << place)
     }
+}
+
+/// The members that are one text or absent: path, reference and mutable reference, from one list.
+macro_rules! texts {
+    ($($path:literal: $($member:ident).+),+ $(,)?) => {
+        impl Event {
+            /// Paths of the members that are one text or absent.
+            pub const TEXTS: [&'static str; 26] = [$($path),+];
+
+            /// The values of [`Event::TEXTS`].
+            pub fn texts(&self) -> [&Option<String>; 26] {
+                [$(&self.$($member).+),+]
+            }
+
+            /// The same, to change them.
+            pub fn texts_mut(&mut self) -> [&mut Option<String>; 26] {
+                [$(&mut self.$($member).+),+]
+            }
+        }
+    };
+}
+
+texts! {
+    "uid": uid,
+    "status": status,
+    "actor.id": actor.id,
+    "actor.name": actor.name,
+    "actor.on_behalf_of": actor.on_behalf_of,
+    "client.ip": client.ip,
+    "client.country": client.country,
+    "client.city": client.city,
+    "client.lat": client.lat,
+    "client.lon": client.lon,
+    "client.user_agent": client.user_agent,
+    "client.tls": client.tls,
+    "client.app": client.app,
+    "auth.method": auth.method,
+    "auth.session": auth.session,
+    "target.type": target.r#type,
+    "target.name": target.name,
+    "target.owner": target.owner,
+    "grant.principal": grant.principal,
+    "grant.permission": grant.permission,
+    "grant.scope": grant.scope,
+    "tenant": tenant,
+    "http.method": http.method,
+    "http.path": http.path,
+    "query": query,
+    "message": message,
 }
 
 #[cfg(test)]
