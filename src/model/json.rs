@@ -312,14 +312,7 @@ pub fn write_string(out: &mut Vec<u8>, value: &str) {
     out.push(b'"');
     let bytes = value.as_bytes();
     // Nearly every value is plain ASCII: one branch-free look, one copy.
-    let needs_a_look = |word| {
-        swar::below(word, 0x20)
-            | swar::is(word, b'"')
-            | swar::is(word, b'\\')
-            | swar::is(word, 0x7f)
-            | swar::beyond_ascii(word)
-    };
-    if !swar::any_of(bytes, b' ', needs_a_look) {
+    if !swar::any_of(bytes, b' ', swar::not_plain) {
         out.extend_from_slice(bytes);
         out.push(b'"');
         return;

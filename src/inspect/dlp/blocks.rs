@@ -50,32 +50,24 @@ const KINDS: [Kind; 256] = {
 /// separators, or those that are cannot be one. Most values of an event end here, and of those most bytes are not looked
 /// at: where nine bytes in a row are looked for, a byte that stops rules out all nine that it could be the last of.
 pub(super) fn hopeless(bytes: &[u8]) -> bool {
-    let hiding = |word| {
-        swar::is(word, b'%')
-            | swar::is(word, b'&')
-            | swar::is(word, b'\\')
-            | swar::is(word, b';')
-            | swar::beyond_ascii(word)
-    };
-    if swar::any_of(bytes, b' ', hiding) {
+    if swar::any_of(bytes, b' ', |word| swar::any_of_four(word, *b"%&\\;")) {
         return false;
     }
-    let stops = |place: &usize| bytes.get(*place).is_none_or(|byte| KINDS[usize::from(*byte)] == Kind::Stops);
-    let mut place = FEWEST - 1;
-    let mut from = 0;
-    while place < bytes.len() {
+    let stops = |byte: &u8| KINDS[usize::from(*byte)] == Kind::Stops;
+    let mut rest = bytes;
+    while let Some((nine, behind)) = rest.split_first_chunk::<FEWEST>() {
         // From behind: the last stop within the nine is the one to go on after.
-        match (from..=place).rev().find(stops) {
-            Some(stop) => from = stop + 1,
+        let stop = match nine.iter().rposition(stops) {
+            Some(stop) => stop,
             None => {
-                let end = (place + 1..).find(stops).unwrap_or(bytes.len());
-                if may_be_number(bytes.get(from..end).unwrap_or_default()) {
+                let end = FEWEST + behind.iter().position(stops).unwrap_or(behind.len());
+                if may_be_number(rest.get(..end).unwrap_or_default()) {
                     return false;
                 }
-                from = end + 1;
+                end
             }
-        }
-        place = from + FEWEST - 1;
+        };
+        rest = rest.get(stop + 1..).unwrap_or_default();
     }
     true
 }

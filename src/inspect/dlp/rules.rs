@@ -133,6 +133,9 @@ impl Rules {
 
     /// One finding for each number; of a whole list in one record the first ones, and how many more.
     pub fn report(&self, found: &Numbers, event: &Event, keys: KeyRing<'_>, findings: &mut Vec<Finding>) {
+        if found.list.is_empty() {
+            return;
+        }
         for detector in Detector::ALL {
             let before = findings.len();
             let mut more = 0usize;
