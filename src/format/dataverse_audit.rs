@@ -264,7 +264,7 @@ fn take_attribute(event: &mut Event, item: Json<'_>) -> bool {
     }
     event.fields.push(field.clone());
     event.changes.push(Change { field, from, to });
-    attribute.iter().all(|(_, value)| *value == Json::Null)
+    attribute.iter().all(|(_, value)| matches!(value, Json::Null))
 }
 
 /// A lookup's value is `table,guid`: the table where there is one, and the rest.

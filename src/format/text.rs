@@ -56,7 +56,7 @@ const NAMES_COMPARED: usize = 24;
 
 /// Keeps every member that is left, except `null`.
 pub(super) fn keep_rest(event: &mut Event, prefix: &str, members: Members<'_>) {
-    let left = members.iter().filter(|(_, value)| *value != Json::Null).count();
+    let left = members.iter().filter(|(_, value)| !matches!(value, Json::Null)).count();
     if left == 0 {
         return;
     }

@@ -95,11 +95,11 @@ impl<'a> Members<'a> {
     }
     /// Takes a member as text; see [`Json::into_text`]. An empty or blank text counts as absent.
     pub fn take_text(&mut self, name: &str) -> Option<String> {
-        self.take(name)?.into_text().filter(|text| !text.trim().is_empty())
+        self.take(name)?.into_text().filter(|text| !is_blank(text))
     }
     /// [`Members::take_text`] for a name with something behind it.
     pub fn take_annotated_text(&mut self, name: &str, annotation: &str) -> Option<String> {
-        self.take_annotated(name, annotation)?.into_text().filter(|text| !text.trim().is_empty())
+        self.take_annotated(name, annotation)?.into_text().filter(|text| !is_blank(text))
     }
     /// Whether there is a member of that name.
     pub fn has(&self, name: &str) -> bool {
@@ -109,6 +109,11 @@ impl<'a> Members<'a> {
     pub fn iter(&self) -> impl Iterator<Item = &(Cow<'a, str>, Json<'a>)> {
         self.list.iter()
     }
+}
+
+/// Whether there is nothing but blanks: of nearly every text the first character tells.
+fn is_blank(text: &str) -> bool {
+    text.chars().all(char::is_whitespace)
 }
 
 impl<'a> From<Vec<(Cow<'a, str>, Json<'a>)>> for Members<'a> {
@@ -284,7 +289,6 @@ impl<'a> Reader<'a> {
     fn object(&mut self, depth: usize) -> Option<Json<'a>> {
         let start = self.place;
         self.expect(b'{')?;
-        let mut members: Vec<(Cow<'a, str>, Json<'a>)> = Vec::new();
         let mut annotated = self.annotated;
         let room = if depth == 0 { USUAL_MEMBERS } else { 4 };
         self.blanks();
@@ -292,7 +296,7 @@ impl<'a> Reader<'a> {
             self.place += 1;
             return Some(Json::Object(Members::default()));
         }
-        members.reserve(room);
+        let mut members: Vec<(Cow<'a, str>, Json<'a>)> = Vec::with_capacity(room);
         loop {
             if members.len() == MEMBERS || self.values > VALUES {
                 return self.beyond(start, 1);
@@ -317,15 +321,23 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Objects have few members, mostly: those are compared by pairs, lengths first. Sorting the names of the wide
-    /// ones keeps the work linear enough.
+    /// Objects have few members, mostly: those of one length are compared by pairs. Sorting the
+    /// names of the wide ones keeps the work linear enough.
     fn note_duplicate(&mut self, members: &[(Cow<'a, str>, Json<'a>)]) {
         if self.duplicate.is_some() || members.len() < 2 {
             return;
         }
         if members.len() <= USUAL_MEMBERS {
+            // Most have a length of their own.
+            let mut lengths = 0u64;
             let again = members.iter().enumerate().find(|(place, (name, _))| {
-                members.iter().take(*place).any(|(other, _)| other.len() == name.len() && other == name)
+                let bit = 1 << (name.len() % 64);
+                let met = lengths & bit != 0;
+                lengths |= bit;
+                met && members
+                    .iter()
+                    .take(*place)
+                    .any(|(other, _)| other.len() == name.len() && other == name)
             });
             self.duplicate = again.map(|(_, (name, _))| name.clone().into_owned());
             return;
@@ -410,34 +422,32 @@ impl<'a> Reader<'a> {
 
     /// A string with escapes, of which `text` is what stands behind its opening quote.
     fn unescape(&mut self, text: &'a str) -> Option<String> {
-        let mut out = String::with_capacity(text.len().min(USUAL_TEXT));
-        let mut rest = text;
+        let bytes = text.as_bytes();
+        let mut out = Vec::with_capacity(text.len().min(USUAL_TEXT));
+        let mut place = 0;
         loop {
-            let place = special(rest.as_bytes())?;
-            out.push_str(rest.get(..place)?);
-            let mut after = rest.get(place + 1..)?.chars();
-            if rest.as_bytes().get(place) == Some(&b'"') {
-                self.place = self.text.len() - after.as_str().len();
-                return Some(out);
+            place = copy_plain(bytes, place, &mut out)?;
+            if bytes.get(place) == Some(&b'"') {
+                self.place = self.text.len() - text.len() + place + 1;
+                return String::from_utf8(out).ok();
             }
-            match after.next()? {
-                '"' => out.push('"'),
-                '\\' => out.push('\\'),
-                '/' => out.push('/'),
-                'b' => out.push('\u{8}'),
-                'f' => out.push('\u{c}'),
-                'n' => out.push('\n'),
-                'r' => out.push('\r'),
-                't' => out.push('\t'),
-                'u' => {
-                    let (character, left) = self.escaped_unit(after.as_str())?;
-                    out.push(character);
-                    rest = left;
+            let kind = *bytes.get(place + 1)?;
+            place += 2;
+            out.push(match kind {
+                b'"' | b'\\' | b'/' => kind,
+                b'b' => 0x08,
+                b'f' => 0x0c,
+                b'n' => b'\n',
+                b'r' => b'\r',
+                b't' => b'\t',
+                b'u' => {
+                    let (character, left) = self.escaped_unit(text.get(place..)?)?;
+                    out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+                    place = text.len() - left.len();
                     continue;
                 }
                 _ => return None,
-            }
-            rest = after.as_str();
+            });
         }
     }
 
@@ -476,8 +486,9 @@ fn closing_quote(bytes: &[u8], mut place: usize) -> Option<usize> {
     }
 }
 
-/// So many words of eight bytes are looked at here before the search for long strings takes over.
-const SHORT_WORDS: usize = 8;
+/// So many words of eight bytes are looked at here before the search for long strings takes over: names are about as
+/// long, and of a value with escapes the pieces between them.
+const SHORT_WORDS: usize = 2;
 
 /// The first quote or backslash. Most strings are short, and for those a call of the vectorised search costs more
 /// than the look.
@@ -495,6 +506,28 @@ fn special(bytes: &[u8]) -> Option<usize> {
         return rest.iter().position(|byte| matches!(byte, b'"' | b'\\')).map(|place| seen + place);
     }
     memchr::memchr2(b'"', b'\\', bytes.get(seen..)?).map(|place| seen + place)
+}
+
+/// Appends what stands before the first quote or backslash at or behind `place`, and says where that is. Most pieces
+/// between two escapes are short: those are copied a word at a time, and what was too much is cut off again, which costs
+/// less than a call of the copy that takes any length.
+fn copy_plain(bytes: &[u8], mut place: usize, out: &mut Vec<u8>) -> Option<usize> {
+    for _ in 0..SHORT_WORDS {
+        let Some(chunk) = bytes.get(place..)?.first_chunk::<8>() else { break };
+        let word = u64::from_le_bytes(*chunk);
+        let found = swar::is(word, b'"') | swar::is(word, b'\\');
+        out.extend_from_slice(chunk);
+        if found != 0 {
+            let plain = swar::first(found);
+            out.truncate(out.len() - (8 - plain));
+            return Some(place + plain);
+        }
+        place += 8;
+    }
+    let rest = bytes.get(place..)?;
+    let plain = memchr::memchr2(b'"', b'\\', rest)?;
+    out.extend_from_slice(rest.get(..plain)?);
+    Some(place + plain)
 }
 
 /// RFC 8259 section 6, leading zeros tolerated.
