@@ -41,6 +41,7 @@ use crate::{inspect::dlp, stage};
 use repeats::Repeats;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, mpsc};
@@ -48,6 +49,8 @@ use std::time::Duration;
 
 /// A group is closed when its members reach this many bytes.
 pub const GROUP_BYTES: usize = 1 << 20;
+/// And when the batches that it shares its members with hold so many: of each it may need one event alone.
+const GROUP_HELD: usize = 8 << 20;
 /// A group is closed when so many entries wait in it.
 const GROUP_ENTRIES: usize = 8192;
 /// Streams whose positions one commit line holds at most (a line has 60 KiB).
@@ -115,9 +118,14 @@ pub enum ToWriter {
     Stop,
 }
 
-/// What the writer is done with.
-#[allow(clippy::vec_box)] // The events came boxed, and go back to where they were allocated as they are.
-pub type Spent = (Staged, Vec<Box<StagedEvent>>);
+/// What the writer is done with: it goes back to the thread that allocated it, where it is cheaper to free.
+pub enum Spent {
+    /// A batch and its events.
+    #[allow(clippy::vec_box)] // They came boxed.
+    Batch(Box<Staged>, Vec<Box<StagedEvent>>),
+    /// What the entries of a committed group shared.
+    Members(Vec<Arc<Vec<u8>>>),
+}
 
 /// Proof that the other threads turn.
 #[derive(Debug, Default)]
@@ -226,6 +234,9 @@ pub fn work(
 fn judge_by(stage: &mut Stage, policies: &Policies) -> Result<(), String> {
     stage.judge_by(&policies.dlp, &policies.access, &policies.detections)
 }
+
+/// Where the members of an event stand: in what, and from where to where.
+type Members<'a> = (&'a Arc<Vec<u8>>, Range<usize>);
 
 /// What the writer is made of.
 pub struct Writer {
@@ -350,7 +361,7 @@ impl Writer {
 
     fn take(&mut self, message: ToWriter) -> Result<(), TrailError> {
         match message {
-            ToWriter::Staged(staged) => self.batch(*staged)?,
+            ToWriter::Staged(staged) => self.batch(staged)?,
             ToWriter::Notices(source, notices) => {
                 self.begin()?;
                 notices.iter().for_each(|notice| self.notice(&source, notice));
@@ -384,6 +395,7 @@ impl Writer {
     fn turn(&mut self) -> Result<(), TrailError> {
         self.pulse.writer.fetch_add(1, Ordering::Relaxed);
         let full = self.group.bodies.bytes() >= GROUP_BYTES
+            || self.group.bodies.held() >= GROUP_HELD
             || self.group.bodies.len() >= GROUP_ENTRIES
             || self.group.moved.values().map(BTreeMap::len).sum::<usize>() >= GROUP_STREAMS;
         if full {
@@ -441,7 +453,7 @@ impl Writer {
     }
 
     /// A batch: its notices, its records, its position.
-    fn batch(&mut self, mut staged: Staged) -> Result<(), TrailError> {
+    fn batch(&mut self, mut staged: Box<Staged>) -> Result<(), TrailError> {
         self.begin()?;
         let source = Arc::clone(&staged.source);
         let (name, records, bytes) = (Arc::clone(&source), staged.items.len() as u64, staged.bytes_read);
@@ -456,6 +468,7 @@ impl Writer {
             return Err(crate::privacy::no_randomness());
         }
         let rows = staged.rows.take();
+        let members = Arc::new(std::mem::take(&mut staged.members));
         let mut repeats = Repeats::default();
         for (number, item) in std::mem::take(&mut staged.items).into_iter().enumerate() {
             if let (Some(rows), Some(end)) = (&rows, item.end())
@@ -470,20 +483,19 @@ impl Writer {
             }
             match item {
                 Item::Plain(end) => {
-                    let members = staged.members.get(start..end).unwrap_or_default();
-                    self.group.bodies.push("event", |out| out.extend_from_slice(members));
+                    self.group.bodies.share("event", &members, start..end);
                     start = end;
                     plain += 1;
                 }
                 Item::Packed(packed) => {
                     let end = packed.end;
-                    self.packed(&staged, packed, staged.members.get(start..end).unwrap_or_default());
+                    self.packed(&staged, packed, (&members, start..end));
                     start = end;
                     events += 1;
                 }
                 Item::Event(event) => {
                     let end = event.end;
-                    let kept = self.event(event, staged.members.get(start..end).unwrap_or_default());
+                    let kept = self.event(event, (&members, start..end));
                     self.group.spent.push(kept);
                     start = end;
                     events += 1;
@@ -507,8 +519,7 @@ impl Writer {
         });
         self.group.receipts.extend(staged.receipt.take());
         self.position(&source, &mut staged);
-        // What the stage allocated goes back to its thread to be freed: cheaper by far than freeing it here.
-        let _ = self.spent.send((staged, std::mem::take(&mut self.group.spent)));
+        let _ = self.spent.send(Spent::Batch(staged, std::mem::take(&mut self.group.spent)));
         Ok(())
     }
 
@@ -531,30 +542,31 @@ impl Writer {
     }
 
     /// A packed event: the same, in memory that is used again and again.
-    fn packed(&mut self, staged: &Staged, packed: PackedEvent, members: &[u8]) {
+    fn packed(&mut self, staged: &Staged, packed: PackedEvent, members: Members<'_>) {
         let mut event = self.group.unpacked.take().unwrap_or_default();
         staged.packed.unpack(packed.number, &mut event.event);
         event.matches.set(&staged.matches, packed.matches);
-        event.own = members.len();
+        event.own = members.1.len();
+        let small = event.own <= UNPACKED_BYTES;
         let event = self.event(event, members);
-        self.group.unpacked = (members.len() <= UNPACKED_BYTES).then_some(event);
+        self.group.unpacked = small.then_some(event);
     }
 
     /// One event: evidence first, then what follows from it.
-    fn event(&mut self, mut staged: Box<StagedEvent>, members: &[u8]) -> Box<StagedEvent> {
+    fn event(&mut self, mut staged: Box<StagedEvent>, (members, place): Members<'_>) -> Box<StagedEvent> {
         let mut findings = std::mem::take(&mut staged.findings);
         let from_stage = findings.len();
         let index = self.next_index();
         if self.state.engine.is_late(&staged.event, &staged.matches) {
             staged.event.defect(crate::model::event::Defect::new(crate::model::event::DefectCode::Late));
-            let after = members.get(staged.own..).unwrap_or_default();
+            let after = members.get(place.start + staged.own..place.end).unwrap_or_default();
             let hidden = self.privacy.is_some();
             self.group.bodies.push("event", |out| match hidden {
                 true => stage::veil::write_again(&staged.event, after, out),
                 false => stage::write_members(&staged.event, out),
             });
         } else {
-            self.group.bodies.push("event", |out| out.extend_from_slice(members));
+            self.group.bodies.share("event", members, place);
         }
         let event = &staged.event;
         for code in event.defects.iter().map(|defect| defect.code) {
@@ -619,7 +631,10 @@ impl Writer {
             privacy.commit().map_err(|error| self.trail.give_up(error, self.clock.now()))?;
         }
         let committed = self.trail.commit(&self.group.bodies, &moved, self.clock.now())?;
-        self.group.bodies.clear();
+        let members = self.group.bodies.clear();
+        if !members.is_empty() {
+            let _ = self.spent.send(Spent::Members(members));
+        }
         self.group.committed.append(&mut self.group.receipts);
         self.metrics.trail(committed.commit + 1, self.trail.bytes());
         self.metrics.commit(self.clock.since(started).as_secs_f64());

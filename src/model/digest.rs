@@ -12,15 +12,20 @@ use zeroize::Zeroizing;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Hash(pub [u8; 32]);
 
-const HEX: &[u8; 16] = b"0123456789abcdef";
-
-/// Appends lower-case hexadecimal digits.
+/// Appends lower-case hexadecimal digits. Digests come in sixteens: of a fixed length and without a table, the compiler
+/// makes vector instructions of it.
 pub fn write_hex(bytes: &[u8], out: &mut Vec<u8>) {
-    let start = out.len();
-    out.resize(start + bytes.len() * 2, 0);
-    let (pairs, _) = out[start..].as_chunks_mut::<2>();
-    for (pair, byte) in pairs.iter_mut().zip(bytes) {
-        *pair = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
+    let digit = |number: u8| number + b'0' + if number > 9 { b'a' - b'0' - 10 } else { 0 };
+    let (chunks, rest) = bytes.as_chunks::<16>();
+    for chunk in chunks {
+        let mut text = [[0; 2]; 16];
+        for (pair, byte) in text.iter_mut().zip(chunk) {
+            *pair = [digit(byte >> 4), digit(byte & 15)];
+        }
+        out.extend_from_slice(text.as_flattened());
+    }
+    for byte in rest {
+        out.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
     }
 }
 

@@ -13,6 +13,8 @@ use crate::model::json::write_uint;
 use crate::model::{Hash, Time, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use std::ops::Range;
+use std::sync::Arc;
 
 /// Longest line, without its newline. What is larger is split into parts.
 pub const LINE_MAX: usize = 60 * 1024;
@@ -21,11 +23,27 @@ const COMMIT_DOMAIN: &str = "crmwarden/commit/v1\n";
 /// `,"sig":"` + 88 base64 characters + `"}`.
 const SIGNATURE_TAIL: usize = 8 + 88 + 2;
 
-/// The bodies of a group, in one buffer: kinds and their members (JSON members without braces).
+/// Longest members of a line.
+const MEMBERS_MAX: usize = LINE_MAX - 256;
+
+/// The bodies of a group: kinds and their members (JSON members without braces). What is written for one of them
+/// stands in a buffer of the group; what was written before by somebody else is shared, not copied.
 #[derive(Clone, Debug, Default)]
 pub struct Bodies {
     data: Vec<u8>,
-    parts: Vec<(&'static str, usize)>,
+    shared: Vec<Arc<Vec<u8>>>,
+    parts: Vec<Body>,
+    /// Bytes of all members.
+    bytes: usize,
+}
+
+/// Where the members of one body stand.
+#[derive(Clone, Debug)]
+struct Body {
+    kind: &'static str,
+    /// Which of [`Bodies::shared`]; `None` for [`Bodies::data`].
+    shared: Option<usize>,
+    place: Range<usize>,
 }
 
 impl Bodies {
@@ -33,13 +51,28 @@ impl Bodies {
     pub fn push(&mut self, kind: &'static str, write: impl FnOnce(&mut Vec<u8>)) {
         let start = self.data.len();
         write(&mut self.data);
-        let length = self.data.len() - start;
-        if length <= LINE_MAX - 256 {
-            self.parts.push((kind, self.data.len()));
+        if self.data.len() - start <= MEMBERS_MAX {
+            self.add(kind, None, start..self.data.len());
             return;
         }
         let members = self.data.split_off(start);
         self.push_parts(kind, &members);
+    }
+
+    /// Adds a body whose members are written already. Bodies of one buffer come one after the other, mostly.
+    pub fn share(&mut self, kind: &'static str, buffer: &Arc<Vec<u8>>, place: Range<usize>) {
+        if place.len() > MEMBERS_MAX {
+            return self.push_parts(kind, &buffer[place]);
+        }
+        if self.shared.last().is_none_or(|last| !Arc::ptr_eq(last, buffer)) {
+            self.shared.push(Arc::clone(buffer));
+        }
+        self.add(kind, Some(self.shared.len() - 1), place);
+    }
+
+    fn add(&mut self, kind: &'static str, shared: Option<usize>, place: Range<usize>) {
+        self.bytes += place.len();
+        self.parts.push(Body { kind, shared, place });
     }
 
     /// A body larger than a line: its members as text, cut at characters, `part` of `of`.
@@ -58,27 +91,30 @@ impl Bodies {
             rest = tail;
         }
         for (number, piece) in pieces.iter().enumerate() {
+            let start = self.data.len();
             self.data.extend_from_slice(b"\"part\":");
             write_uint(&mut self.data, number as u64 + 1);
             self.data.extend_from_slice(b",\"of\":");
             write_uint(&mut self.data, pieces.len() as u64);
             self.data.extend_from_slice(b",\"members\":");
             crate::model::json::write_string(&mut self.data, piece);
-            self.parts.push((kind, self.data.len()));
+            self.add(kind, None, start..self.data.len());
         }
     }
 
     /// Appends another group's bodies.
     pub fn append(&mut self, other: &Bodies) {
-        let base = self.data.len();
-        self.data.extend_from_slice(&other.data);
-        self.parts.extend(other.parts.iter().map(|(kind, end)| (*kind, base + end)));
+        for (kind, members) in other.iter() {
+            self.push(kind, |out| out.extend_from_slice(members));
+        }
     }
 
-    /// Empties it and keeps the memory.
-    pub fn clear(&mut self) {
+    /// Empties it and keeps its own memory; what was shared is handed back.
+    pub fn clear(&mut self) -> Vec<Arc<Vec<u8>>> {
         self.data.clear();
         self.parts.clear();
+        self.bytes = 0;
+        std::mem::take(&mut self.shared)
     }
 
     /// Number of entries they become.
@@ -91,15 +127,19 @@ impl Bodies {
     }
     /// Bytes of all members.
     pub fn bytes(&self) -> usize {
-        self.data.len()
+        self.bytes
+    }
+    /// Bytes of the buffers that it shares, used by a body or not.
+    pub fn held(&self) -> usize {
+        self.shared.iter().map(|buffer| buffer.capacity()).sum()
     }
     /// Kind and members of each.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
-        let mut start = 0;
-        self.parts.iter().map(move |(kind, end)| {
-            let members = &self.data[start..*end];
-            start = *end;
-            (*kind, members)
+        self.parts.iter().map(|Body { kind, shared, place }| {
+            let buffer =
+                shared.and_then(|number| self.shared.get(number)).map_or(&self.data, |buffer| &**buffer);
+            // Outside of the buffer it would stop the writer: better than an entry without its evidence.
+            (*kind, &buffer[place.clone()])
         })
     }
 }
@@ -140,6 +180,18 @@ pub fn write_line(
     kind: &str,
     members: &[u8],
 ) -> Hash {
+    write_line_at(out, index, prev, &time.text(), kind, members)
+}
+
+/// The same for the lines of a group, which have one time.
+pub(super) fn write_line_at(
+    out: &mut Vec<u8>,
+    index: u64,
+    prev: &Hash,
+    time: &[u8; 27],
+    kind: &str,
+    members: &[u8],
+) -> Hash {
     let start = out.len();
     write_head(out, index, prev, time, kind);
     if !members.is_empty() {
@@ -152,13 +204,13 @@ pub fn write_line(
     leaf
 }
 
-fn write_head(out: &mut Vec<u8>, index: u64, prev: &Hash, time: Time, kind: &str) {
+fn write_head(out: &mut Vec<u8>, index: u64, prev: &Hash, time: &[u8; 27], kind: &str) {
     out.extend_from_slice(b"{\"i\":");
     write_uint(out, index);
     out.extend_from_slice(b",\"prev\":\"");
     digest::write_hex(&prev.0, out);
     out.extend_from_slice(b"\",\"t\":\"");
-    time.write(out);
+    out.extend_from_slice(time);
     out.extend_from_slice(b"\",\"kind\":\"");
     out.extend_from_slice(kind.as_bytes());
     out.push(b'"');
@@ -179,7 +231,7 @@ pub struct CommitLine<'a> {
 /// Appends a signed commit line and returns its leaf hash.
 pub fn write_commit(out: &mut Vec<u8>, index: u64, prev: &Hash, time: Time, commit: &CommitLine<'_>) -> Hash {
     let start = out.len();
-    write_head(out, index, prev, time, "commit");
+    write_head(out, index, prev, &time.text(), "commit");
     out.extend_from_slice(b",\"root\":\"");
     digest::write_hex(&commit.root.0, out);
     out.push(b'"');
@@ -346,5 +398,33 @@ mod tests {
         }
         let value: serde_json::Value = serde_json::from_str(&format!("{{{joined}}}")).unwrap();
         assert_eq!(value["message"].as_str(), Some(text.as_str()));
+        // Shared, they are split in the same way.
+        let whole = [b"\"message\":", serde_json::to_string(&text).unwrap().as_bytes()].concat();
+        let mut shared = Bodies::default();
+        shared.share("event", &Arc::new(whole.clone()), 0..whole.len());
+        assert!(shared.iter().eq(bodies.iter()));
+    }
+
+    #[test]
+    fn bodies_keep_their_order_whoever_wrote_them() {
+        let buffers = [b"\"a\":1\"b\":2".to_vec(), b"\"c\":3".to_vec()].map(Arc::new);
+        let mut bodies = Bodies::default();
+        for _ in 0..2 {
+            bodies.share("event", &buffers[0], 0..5);
+            bodies.push("finding", |out| out.extend_from_slice(b"\"f\":0"));
+            bodies.share("event", &buffers[0], 5..10);
+            bodies.share("event", &buffers[1], 0..5);
+            bodies.share("event", &buffers[0], 0..5);
+            let written: Vec<(&str, &[u8])> = bodies.iter().collect();
+            let [a, b, c, f] = [b"\"a\":1", b"\"b\":2", b"\"c\":3", b"\"f\":0"].map(|text| &text[..]);
+            assert_eq!(written, [("event", a), ("finding", f), ("event", b), ("event", c), ("event", a)]);
+            assert_eq!((bodies.bytes(), bodies.len()), (25, 5));
+            assert!(bodies.held() >= 15);
+            let mut copied = Bodies::default();
+            copied.append(&bodies);
+            assert!(copied.iter().eq(bodies.iter()));
+            assert_eq!(bodies.clear().len(), 3);
+            assert!(bodies.is_empty() && bodies.bytes() == 0 && bodies.held() == 0);
+        }
     }
 }

@@ -221,8 +221,9 @@ impl Trail {
         let mut prev = self.head.prev;
         self.fresh.clear();
         self.grown.clone_from(&self.head.frontier);
+        let time = now.text();
         for (kind, members) in bodies.iter() {
-            prev = entry::write_line(&mut self.buffer, self.grown.size(), &prev, now, kind, members);
+            prev = entry::write_line_at(&mut self.buffer, self.grown.size(), &prev, &time, kind, members);
             self.leaves.push((self.buffer.len(), prev));
             self.fresh.push(&mut self.grown, prev);
         }
