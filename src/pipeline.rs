@@ -118,7 +118,7 @@ pub enum ToWriter {
     Stop,
 }
 
-/// What the writer is done with: it goes back to the thread that allocated it, where it is cheaper to free.
+/// What the writer is done with: it goes back to the thread that allocated most of it, where it is cheaper to free.
 pub enum Spent {
     /// A batch and its events.
     #[allow(clippy::vec_box)] // They came boxed.

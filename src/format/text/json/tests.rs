@@ -118,6 +118,23 @@ proptest! {
         }
     }
 
+    /// Texts whose escapes and characters of several bytes stand anywhere in the words that are copied.
+    #[test]
+    fn texts_with_escapes_come_back(text in "[a-cé😀\"\\\\/\n\u{1}]{0,60}|[a-z]{0,40}\\\\?[a-zé😀]{0,40}", after in "[a-c]{0,20}") {
+        let written = serde_json::to_string(&[&text, &after]).map_err(|e| TestCaseError::fail(e.to_string()))?;
+        let escaped: String = text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
+        for json in [written, format!("[\"{escaped}\",\"{after}\"]")] {
+            let Some(Document { value: Json::List(values), replaced: false, .. }) = read(&json) else {
+                return Err(TestCaseError::fail(json));
+            };
+            let texts: Vec<Option<&str>> = values.iter().map(Json::as_str).collect();
+            prop_assert_eq!(texts, [Some(text.as_str()), Some(after.as_str())]);
+            // What is cut off anywhere is no JSON.
+            let cut = json.floor_char_boundary(json.len() * 2 / 3);
+            prop_assert!(read(&json[..cut]).is_none());
+        }
+    }
+
     #[test]
     fn agrees_with_serde_json(text in "[\\[\\]{}\",:0-2tfen\\\\u. -]{0,24}") {
         if let Ok(theirs) = serde_json::from_str::<serde_json::Value>(&text) {
