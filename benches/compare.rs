@@ -18,12 +18,18 @@
 //! The bare loop is the least that somebody could write for the same end, one thread and no more: read, parse into
 //! borrowed strings, match the pattern, hash the line with the hash before it, write it, sync every megabyte. It
 //! normalises nothing, masks nothing, has no rules, no tree, no signature and no position to resume at.
+//!
+//! The bare trail is the same loop writing what a trail promises and nothing else: a keyed digest of every record, an
+//! entry with what the row says, its hash in the next one and in a tree, a sync a megabyte, and every byte read
+//! back and hashed again. What a program that keeps such a trail can reach at most stands in that row.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use crmwarden::inspect::dlp::generate::Generator;
+use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -31,6 +37,10 @@ use std::time::{Duration, Instant};
 const BINARY: &str = env!("CARGO_BIN_EXE_crmwarden");
 /// Folder in which this program is nothing but the bare loop.
 const BARE: &str = "CRMWARDEN_BARE_LOOP";
+/// The same for the bare trail.
+const TRAIL: &str = "CRMWARDEN_BARE_TRAIL";
+/// The two write and sync so many bytes at a time.
+const GROUP: usize = 1 << 20;
 const PATTERN: &str = "4[0-9]{3}[ -]?[0-9]{4}[ -]?[0-9]{4}[ -]?[0-9]{4}";
 
 struct Input {
@@ -50,6 +60,9 @@ fn main() {
     if let Some(folder) = std::env::var_os(BARE) {
         return bare_loop(Path::new(&folder));
     }
+    if let Some(folder) = std::env::var_os(TRAIL) {
+        return bare_trail(Path::new(&folder));
+    }
     let megabytes: u64 = std::env::var("MB").ok().and_then(|n| n.parse().ok()).unwrap_or(500);
     let rounds: usize = std::env::var("ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(3).max(1);
     let dir = tempfile::tempdir().unwrap();
@@ -60,9 +73,14 @@ fn main() {
         input.hits,
         input.bytes as f64 / 1e6
     );
-    let programs: [(&str, Program); 4] =
-        [("crmwarden", own), ("syslog-ng", syslog_ng), ("rsyslog", rsyslog), ("bare loop", bare)];
-    let mut runs: [Vec<Took>; 4] = Default::default();
+    let programs: [(&str, Program); 5] = [
+        ("crmwarden", own),
+        ("syslog-ng", syslog_ng),
+        ("rsyslog", rsyslog),
+        ("bare loop", |folder, input| bare(folder, input, BARE)),
+        ("bare trail", |folder, input| bare(folder, input, TRAIL)),
+    ];
+    let mut runs: [Vec<Took>; 5] = Default::default();
     for _ in 0..rounds {
         for ((_, program), runs) in programs.iter().zip(&mut runs) {
             let fresh = tempfile::tempdir_in(dir.path()).unwrap();
@@ -176,6 +194,16 @@ struct Row<'a> {
     changedata: std::borrow::Cow<'a, str>,
 }
 
+impl Row<'_> {
+    /// All of it is parsed because that is the work.
+    fn is_hit(&self, pattern: &regex::bytes::Regex) -> bool {
+        let texts =
+            [self.auditid, self.createdon, self.objecttypecode, self._objectid_value, self._userid_value];
+        std::hint::black_box((texts, self.operation, self.action));
+        pattern.is_match(self.changedata.as_bytes())
+    }
+}
+
 fn bare_loop(folder: &Path) {
     let pattern = regex::bytes::Regex::new(PATTERN).unwrap();
     let mut input = BufReader::with_capacity(1 << 20, File::open(folder.join("in.jsonl")).unwrap());
@@ -185,16 +213,13 @@ fn bare_loop(folder: &Path) {
     let (mut line, mut unsynced) = (Vec::new(), 0);
     while input.read_until(b'\n', &mut line).unwrap() > 0 {
         let row: Row<'_> = serde_json::from_slice(&line).unwrap();
-        if pattern.is_match(row.changedata.as_bytes()) {
+        if row.is_hit(&pattern) {
             hits.write_all(&line).unwrap();
         }
-        // All of it is parsed because that is the work.
-        let texts = [row.auditid, row.createdon, row.objecttypecode, row._objectid_value, row._userid_value];
-        std::hint::black_box((texts, row.operation, row.action));
         before = Sha256::new().chain_update(before).chain_update(&line).finalize().into();
         out.write_all(&line).unwrap();
         unsynced += line.len();
-        if unsynced >= 1 << 20 {
+        if unsynced >= GROUP {
             out.flush().unwrap();
             out.get_ref().sync_data().unwrap();
             unsynced = 0;
@@ -204,11 +229,121 @@ fn bare_loop(folder: &Path) {
     hits.write_all(&before).unwrap();
 }
 
-fn bare(dir: &Path, input: &Input) -> Option<Took> {
+fn bare_trail(folder: &Path) {
+    let pattern = regex::bytes::Regex::new(PATTERN).unwrap();
+    let key = Hmac::<Sha256>::new_from_slice(b"a key of a bench").unwrap();
+    let mut input = BufReader::with_capacity(1 << 20, File::open(folder.join("in.jsonl")).unwrap());
+    let mut hits = BufWriter::new(File::create(folder.join("bare.hits")).unwrap());
+    let mut trail = BareTrail::create(folder);
+    let (mut line, mut offset) = (Vec::new(), 0);
+    while input.read_until(b'\n', &mut line).unwrap() > 0 {
+        let row: Row<'_> = serde_json::from_slice(&line).unwrap();
+        if row.is_hit(&pattern) {
+            hits.write_all(&line).unwrap();
+        }
+        let digest = key.clone().chain_update(&line).finalize().into_bytes();
+        trail.append(&row, offset, &digest);
+        offset += line.len() as u64;
+        line.clear();
+    }
+    trail.commit();
+}
+
+/// Entries of one megabyte at a time, their chain and the hashes of the tree's whole subtrees.
+struct BareTrail {
+    file: File,
+    /// How many bytes of it are durable.
+    durable: u64,
+    group: Vec<u8>,
+    /// Of the group: where the entries end, and their hashes.
+    entries: Vec<(usize, [u8; 32])>,
+    number: u64,
+    before: [u8; 32],
+    subtrees: Vec<[u8; 32]>,
+}
+
+impl BareTrail {
+    fn create(folder: &Path) -> BareTrail {
+        let path = folder.join("bare.all");
+        let file = File::options().read(true).write(true).create_new(true).open(path).unwrap();
+        let (group, entries, subtrees) = (Vec::with_capacity(2 * GROUP), Vec::new(), Vec::new());
+        BareTrail { file, durable: 0, group, entries, number: 0, before: [0; 32], subtrees }
+    }
+
+    /// What the row says, in the order and the words of an `event` entry.
+    fn append(&mut self, row: &Row<'_>, offset: u64, digest: &[u8]) {
+        let start = self.group.len();
+        write!(self.group, "{{\"i\":{},\"prev\":\"", self.number).unwrap();
+        hex(&self.before, &mut self.group);
+        let pieces = [
+            "\",\"t\":\"2026-11-20T00:00:00.000000Z\",\"kind\":\"event\",\"time\":\"",
+            row.createdon,
+            "\",\"observed\":\"2026-11-20T00:00:00.000000Z\",\"source\":\"dv\",\"system\":\"dynamics365\",\
+             \"feed\":\"dataverse.audit/Update\",\"uid\":\"",
+            row.auditid,
+            "\",\"category\":\"data_change\",\"action\":\"update\",\"outcome\":\"success\",\"status\":\"2\",\
+             \"actor\":{\"id\":\"",
+            row._userid_value,
+            "\"},\"target\":{\"type\":\"",
+            row.objecttypecode,
+            "\",\"ids\":[\"",
+            row._objectid_value,
+            "\"]},\"fields\":[\"description\"],\"changes\":[{\"field\":\"description\"}],\
+             \"raw\":{\"locator\":\"/in.jsonl@",
+        ];
+        pieces.iter().for_each(|piece| self.group.extend_from_slice(piece.as_bytes()));
+        write!(self.group, "{offset}\",\"hmac\":\"1:").unwrap();
+        hex(&digest[..16], &mut self.group);
+        self.group.extend_from_slice(b"\"}}");
+        let leaf = leaf_hash(&self.group[start..]);
+        self.before = leaf;
+        self.entries.push((self.group.len(), leaf));
+        self.group.push(b'\n');
+        self.number += 1;
+        self.grow(leaf);
+        if self.group.len() >= GROUP {
+            self.commit();
+        }
+    }
+
+    /// A subtree is whole where the count of its leaves is even at its height.
+    fn grow(&mut self, mut hash: [u8; 32]) {
+        for _ in 0..self.number.trailing_zeros() {
+            let left = self.subtrees.pop().unwrap();
+            hash = Sha256::new().chain_update([1]).chain_update(left).chain_update(hash).finalize().into();
+        }
+        self.subtrees.push(hash);
+    }
+
+    fn commit(&mut self) {
+        self.file.write_all_at(&self.group, self.durable).unwrap();
+        self.file.sync_data().unwrap();
+        self.file.read_exact_at(&mut self.group, self.durable).unwrap();
+        let mut start = 0;
+        for (end, hash) in self.entries.drain(..) {
+            assert_eq!(leaf_hash(&self.group[start..end]), hash);
+            start = end + 1;
+        }
+        self.durable += self.group.len() as u64;
+        self.group.clear();
+    }
+}
+
+fn leaf_hash(entry: &[u8]) -> [u8; 32] {
+    Sha256::new().chain_update([0]).chain_update(entry).finalize().into()
+}
+
+fn hex(bytes: &[u8], out: &mut Vec<u8>) {
+    let digit = |value: u8| b"0123456789abcdef"[usize::from(value)];
+    bytes.iter().for_each(|byte| out.extend([digit(byte >> 4), digit(byte & 15)]));
+}
+
+fn bare(dir: &Path, input: &Input, which: &str) -> Option<Took> {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.env(BARE, dir);
+    command.env(which, dir);
     let took = measure(command, |child| child.try_wait().unwrap().is_some())?;
-    assert_eq!(fs::metadata(dir.join("bare.all")).unwrap().len(), input.bytes, "every byte must be written");
+    let written = BufReader::new(File::open(dir.join("bare.all")).unwrap()).lines().count() as u64;
+    assert_eq!(written, input.lines, "every line must be written");
     Some(took)
 }
 
