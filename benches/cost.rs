@@ -97,12 +97,14 @@ fn write(dir: &Path, name: &str, records: u64, files: u64) {
 /// CPU seconds and peak MB of one `run --once`.
 fn run(dir: &Path) -> (f64, f64) {
     let before = children_cpu_seconds();
+    // Its messages would stand between the rows.
+    let messages = dir.join("messages");
     let mut child = Command::new(BINARY)
         .args(["run", "--once"])
         .current_dir(dir)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::inherit())
+        .stderr(File::create(&messages).unwrap())
         .spawn()
         .unwrap();
     let mut peak = 0.0;
@@ -113,7 +115,8 @@ fn run(dir: &Path) -> (f64, f64) {
         peak = kilobytes.map_or(peak, |kilobytes| kilobytes / 1000.0);
         std::thread::sleep(Duration::from_millis(20));
     }
-    assert!(child.wait().unwrap().success());
+    let status = child.wait().unwrap();
+    assert!(status.success(), "{status}: {}", fs::read_to_string(&messages).unwrap_or_default());
     (children_cpu_seconds() - before, peak)
 }
 
