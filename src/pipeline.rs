@@ -17,7 +17,7 @@
 mod group;
 mod repeats;
 
-pub use group::{Evictions, Group};
+pub use group::{Evictions, GROUP_BYTES, Group};
 
 use crate::anchor::{self, Anchoring};
 use crate::clock::{self, Clock};
@@ -47,14 +47,6 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-/// A group is closed when its members reach this many bytes.
-pub const GROUP_BYTES: usize = 1 << 20;
-/// And when the batches that it shares its members with hold so many: of each it may need one event alone.
-const GROUP_HELD: usize = 8 << 20;
-/// A group is closed when so many entries wait in it.
-const GROUP_ENTRIES: usize = 8192;
-/// Streams whose positions one commit line holds at most (a line has 60 KiB).
-const GROUP_STREAMS: usize = 48;
 /// A group waits at most so long for more.
 const GROUP_WAIT: Duration = Duration::from_millis(20);
 /// One checkpoint covers all groups of so long.
@@ -394,11 +386,7 @@ impl Writer {
     /// Closes the group when it is large enough, and keeps the daemon's own duties.
     fn turn(&mut self) -> Result<(), TrailError> {
         self.pulse.writer.fetch_add(1, Ordering::Relaxed);
-        let full = self.group.bodies.bytes() >= GROUP_BYTES
-            || self.group.bodies.held() >= GROUP_HELD
-            || self.group.bodies.len() >= GROUP_ENTRIES
-            || self.group.moved.values().map(BTreeMap::len).sum::<usize>() >= GROUP_STREAMS;
-        if full {
+        if self.group.is_full() {
             self.commit()?;
             if self.clock.since(self.group.last_checkpoint) >= self.checkpoint_every() {
                 self.checkpoint()?;

@@ -13,6 +13,15 @@ use crate::trail::{Bodies, Cursors};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
+/// A group is closed when its members reach this many bytes.
+pub const GROUP_BYTES: usize = 1 << 20;
+/// And when the batches that it shares its members with hold so many: of each it may need one event alone.
+const GROUP_HELD: usize = 8 << 20;
+/// And when so many entries wait in it.
+const GROUP_ENTRIES: usize = 8192;
+/// And when so many streams moved: one commit line holds their positions (a line has 60 KiB).
+const GROUP_STREAMS: usize = 48;
+
 /// Something that a metric counts once a checkpoint covers it.
 pub(super) type Count = Box<dyn FnOnce(&Metrics) + Send>;
 
@@ -105,8 +114,62 @@ impl Group {
         }
     }
 
+    /// Whether it is large enough to be committed, however soon more may come.
+    pub fn is_full(&self) -> bool {
+        self.bodies.bytes() >= GROUP_BYTES
+            || self.bodies.held() >= GROUP_HELD
+            || self.bodies.len() >= GROUP_ENTRIES
+            || self.moved.values().map(BTreeMap::len).sum::<usize>() >= GROUP_STREAMS
+    }
+
     /// The trail is not what was signed, known since this mark: the alerts about it leave, then the daemon ends.
     pub fn end_damaged(&mut self, since: Instant, what: String) {
         self.damaged = Some((since, what));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::json::no_mask;
+    use serde_json::value::RawValue;
+    use std::sync::Arc;
+
+    /// How often something is added until a group is full.
+    fn until_full(mut add: impl FnMut(&mut Group, usize)) -> usize {
+        let mut group = Group::new(&Clock::System, no_mask);
+        let mut times = 0;
+        while !group.is_full() {
+            add(&mut group, times);
+            times += 1;
+        }
+        times
+    }
+
+    #[test]
+    fn each_limit_closes_a_group_by_itself() {
+        let member = b"\"m\":1".to_vec();
+        let small = |group: &mut Group, _| group.bodies.push("event", |out| out.extend_from_slice(&member));
+        assert_eq!(until_full(small), GROUP_ENTRIES);
+
+        let large = "x".repeat(GROUP_BYTES / 64);
+        let large = |group: &mut Group, _| {
+            group.bodies.push("event", |out| out.extend_from_slice(format!("\"m\":\"{large}\"").as_bytes()));
+        };
+        assert_eq!(until_full(large), 64);
+
+        // A batch of which one small event is needed stays whole.
+        let sparse = |group: &mut Group, _| {
+            let mut batch = Vec::with_capacity(GROUP_HELD / 16);
+            batch.extend_from_slice(&member);
+            group.bodies.share("event", &Arc::new(batch), 0..member.len());
+        };
+        assert_eq!(until_full(sparse), 16);
+
+        let moving = |group: &mut Group, number: usize| {
+            let streams = group.moved.entry(format!("source{}", number % 3)).or_default();
+            streams.insert(number.to_string(), RawValue::NULL.to_owned());
+        };
+        assert_eq!(until_full(moving), GROUP_STREAMS);
     }
 }
