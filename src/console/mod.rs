@@ -106,6 +106,7 @@ impl Console {
 
     /// The pages. Also a link that signs in once as the first person who may act, where `invite` is set.
     pub fn routes(self, invite: bool) -> (Router, Option<String>) {
+        reports::remove_unfinished(&*self.disk, &self.paths.state);
         let sessions = Sessions::default();
         let invitation = if invite { sessions.invite() } else { None };
         let shared = Arc::new(Shared {

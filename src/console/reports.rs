@@ -7,12 +7,13 @@ use super::{App, Who, looked, members, page, pages, request, see};
 use crate::clock;
 use crate::control::Ask;
 use crate::model::Time;
-use crate::report::{Order, make};
-use crate::trail::disk::replace;
+use crate::report::{File, Order, make};
+use crate::trail::disk::{Disk, replace};
 use axum::extract::{Path as Rest, RawForm, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Bundles that are kept; whoever wants another removes one.
@@ -28,7 +29,7 @@ fn folder(app: &App) -> PathBuf {
 }
 
 /// What is there, newest first.
-fn bundles(app: &App) -> std::io::Result<Vec<Bundle>> {
+fn bundles(app: &App) -> io::Result<Vec<Bundle>> {
     let folder = folder(app);
     let mut names = app.console.disk.names(&folder)?;
     names.retain(|name| !name.starts_with('.'));
@@ -100,8 +101,9 @@ fn write(
     period: (Time, Time),
 ) -> Result<(), String> {
     let console = &app.console;
-    let failed = |error: std::io::Error| format!("the report cannot be written: {error}");
-    if console.disk.names(&folder(app)).map_err(failed)?.len() >= REPORTS_MAX {
+    let failed = |error: io::Error| format!("the report cannot be written: {error}");
+    let names = console.disk.names(&folder(app)).map_err(failed)?;
+    if names.iter().filter(|name| !name.starts_with('.')).count() >= REPORTS_MAX {
         let place = folder(app).display().to_string();
         return Err(format!("{REPORTS_MAX} reports are kept in {place}: remove what is not needed any more"));
     }
@@ -119,15 +121,49 @@ fn write(
         now,
     };
     let made = make(&*console.disk, order).map_err(|error| error.to_string())?;
-    // It has its name when it is whole.
-    let at = folder(app).join(format!(".{name}"));
-    if !console.disk.make_dir(&at, 0o750).map_err(failed)? {
-        return Err("another report is being made this moment: try again".into());
+    match keep(&*console.disk, &folder(app), &name, &made.files) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err("another report is being made this moment: try again".into()),
+        Err(error) => Err(failed(error)),
     }
-    for file in &made.files {
-        replace(&*console.disk, &at.join(&file.name), &file.bytes, 0o640).map_err(failed)?;
+}
+
+/// A bundle has its name, which begins with a year, when it is whole; before, a dot stands in front of it.
+fn is_unfinished(name: &str) -> bool {
+    name.strip_prefix('.').is_some_and(|name| name.starts_with(|first: char| first.is_ascii_digit()))
+}
+
+/// Writes a bundle. Nothing stays of one that cannot be written. `false`: one of this name is being written.
+fn keep(disk: &dyn Disk, folder: &Path, name: &str, files: &[File]) -> io::Result<bool> {
+    let at = folder.join(format!(".{name}"));
+    if !disk.make_dir(&at, 0o750)? {
+        return Ok(false);
     }
-    console.disk.rename(&at, &folder(app).join(name)).map_err(failed)
+    let write = || {
+        files.iter().try_for_each(|file| replace(disk, &at.join(&file.name), &file.bytes, 0o640))?;
+        disk.rename(&at, &folder.join(name))
+    };
+    let written = write();
+    if written.is_err() {
+        // Why it could not be written is what its maker needs to know.
+        let _ = remove(disk, &at);
+    }
+    written.map(|()| true)
+}
+
+fn remove(disk: &dyn Disk, at: &Path) -> io::Result<()> {
+    disk.names(at)?.iter().try_for_each(|file| disk.remove(&at.join(file)))?;
+    disk.remove_dir(at)
+}
+
+/// Removes what a daemon that died had begun to write. Only at the start, when nobody writes.
+pub(super) fn remove_unfinished(disk: &dyn Disk, state: &Path) {
+    let folder = state.join("reports");
+    for name in disk.names(&folder).unwrap_or_default().into_iter().filter(|name| is_unfinished(name)) {
+        if let Err(error) = remove(disk, &folder.join(&name)) {
+            tracing::warn!("{}: cannot be removed: {error}", folder.join(&name).display());
+        }
+    }
 }
 
 /// One file of a bundle. Only what the page lists is found, so no name leads elsewhere.
@@ -160,5 +196,41 @@ pub(super) async fn file(
             let place = (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{shown}\""));
             ([kind, place], bytes).into_response()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::trail::disk::RealDisk;
+
+    fn file(name: &str) -> File {
+        File { name: name.into(), bytes: b"text".to_vec() }
+    }
+
+    #[test]
+    fn a_bundle_is_there_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let keep = |name, files: &[File]| keep(&RealDisk, folder.path(), name, files);
+        assert!(keep("one", &[file("a"), file("b")]).unwrap());
+        assert!(keep("two", &[file("a"), file("missing/b")]).is_err());
+        assert_eq!(RealDisk.names(folder.path()).unwrap(), ["one"]);
+        assert_eq!(RealDisk.names(&folder.path().join("one")).unwrap(), ["a", "b"]);
+    }
+
+    #[test]
+    fn what_a_dead_daemon_began_is_removed_at_the_start() {
+        let state = tempfile::tempdir().unwrap();
+        let folder = state.path().join("reports");
+        remove_unfinished(&RealDisk, state.path());
+        for bundle in ["2026-done", ".2026-begun", ".theirs"] {
+            std::fs::create_dir_all(folder.join(bundle)).unwrap();
+            std::fs::write(folder.join(bundle).join("report.tmp"), "text").unwrap();
+        }
+        assert!(!keep(&RealDisk, &folder, "2026-begun", &[file("a")]).unwrap());
+        remove_unfinished(&RealDisk, state.path());
+        assert_eq!(RealDisk.names(&folder).unwrap(), [".theirs", "2026-done"]);
+        assert!(keep(&RealDisk, &folder, "2026-begun", &[file("a")]).unwrap());
     }
 }
