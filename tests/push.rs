@@ -92,8 +92,15 @@ fn what_is_answered_with_202_is_signed_and_stands_once() {
     assert!(said["checkpoint"].as_u64().unwrap() <= size);
 
     let _daemon = site.home.ready_daemon();
-    let array = format!("[{}]", records(Feed::Dataverse, 3..5).trim_end().replace('\n', ","));
-    assert_eq!(site.push("dv", &[BEARER, "Content-Type: application/json"], array.as_bytes()).status, 202);
+    let array = |numbers| format!("[{}]", records(Feed::Dataverse, numbers).trim_end().replace('\n', ","));
+    for (kind, numbers, status) in [
+        ("application/json", 3..5, 202),
+        ("application/cloudevents-batch+json; charset=UTF-8", 9..11, 202),
+        ("text/html", 11..12, 415),
+    ] {
+        let kind = format!("Content-Type: {kind}");
+        assert_eq!(site.push("dv", &[BEARER, &kind], array(numbers).as_bytes()).status, status, "{kind}");
+    }
     let one = records(Feed::Dataverse, 5..6).replace(",\"", ",\n \"");
     assert_eq!(site.push("dv", &[BEARER, "Content-Type: application/json"], one.as_bytes()).status, 202);
     let zstd = zstd::bulk::compress(records(Feed::Dataverse, 6..8).as_bytes(), 1).unwrap();
@@ -105,7 +112,7 @@ fn what_is_answered_with_202_is_signed_and_stands_once() {
     let csv = format!("{}{}", Feed::Salesforce.header(), records(Feed::Salesforce, 0..4));
     assert_eq!(site.push("sf", &[BEARER, "Content-Type: text/csv"], csv.as_bytes()).status, 202);
     let counts = site.counted();
-    assert_eq!(counts.len(), 13);
+    assert_eq!(counts.len(), 15);
     assert!(counts.values().all(|count| *count == 1), "{counts:?}");
     let event = &site.home.of_kind("event")[0];
     assert!(event["raw"]["locator"].as_str().unwrap().starts_with("push:dv@"), "{event}");

@@ -2,8 +2,9 @@
 //!
 //! Forms: `{"schema":…,"payload":…}`; the bare envelope `{before, after, source, op, …}`; the row alone, as
 //! the transformation `ExtractNewRecordState` leaves it, with its added members (`__op`, `__deleted`,
-//! `__table`, `__source_ts_ms` …); `null`, the tombstone. Source: the Debezium documentation, connectors
-//! for PostgreSQL and MySQL, "change events", and "New Record State Extraction".
+//! `__table`, `__source_ts_ms` …); a CloudEvent with the envelope in it; `null`, the tombstone. Source: the Debezium
+//! documentation, connectors for PostgreSQL and MySQL, "change events", "New Record State Extraction", and "Exporting
+//! CloudEvents".
 //!
 //! Decisions:
 //! * A tombstone tells Kafka to forget the key; the deletion itself came just before it. It becomes an
@@ -23,6 +24,7 @@
 //! * `uid` is made from the position in the source where that is unique, because delivery is at least once.
 //! * `schema` describes types and repeats itself with every record; it is not kept.
 
+mod cloud_event;
 mod row;
 #[cfg(test)]
 mod tests;
@@ -80,6 +82,10 @@ impl Format for Debezium {
         match unwrap(value) {
             Body::Tombstone => tombstone(&mut event),
             Body::Envelope(envelope) => read_envelope(&mut event, envelope),
+            Body::CloudEvent(members) => {
+                let envelope = cloud_event::envelope(&mut event, members);
+                read_envelope(&mut event, envelope);
+            }
             Body::Row(row) => read_flat(&mut event, row),
             Body::Other => {
                 let code = if document.too_complex { DefectCode::TooComplex } else { DefectCode::Unparsed };
@@ -93,6 +99,7 @@ impl Format for Debezium {
 enum Body<'a> {
     Tombstone,
     Envelope(Members<'a>),
+    CloudEvent(Members<'a>),
     Row(Members<'a>),
     Other,
 }
@@ -114,7 +121,13 @@ fn unwrap(value: Json<'_>) -> Body<'_> {
     }
     let envelope = members.get("op").is_some_and(|op| op.as_str().is_some())
         && ["source", "before", "after"].iter().any(|name| members.has(name));
-    if envelope { Body::Envelope(members) } else { Body::Row(members) }
+    if envelope {
+        Body::Envelope(members)
+    } else if cloud_event::is_one(&members) {
+        Body::CloudEvent(members)
+    } else {
+        Body::Row(members)
+    }
 }
 
 fn tombstone(event: &mut Event) {

@@ -262,9 +262,11 @@ fn announced(headers: &HeaderMap, auth: &Auth) -> Result<Announced, Refused> {
         None | Some("" | "text/plain" | "application/octet-stream") => None,
         Some("application/json") => Some(true),
         Some("application/x-ndjson" | "application/ndjson" | "application/jsonl" | "text/csv") => Some(false),
+        // RFC 6839: whatever it is besides, it is JSON. CloudEvents come so.
+        Some(kind) if kind.ends_with("+json") => Some(true),
         Some(_) => {
             return Err(Refused::Unsupported(
-                "Content-Type is application/json, application/x-ndjson or text/csv.",
+                "Content-Type is application/json, another one in +json, application/x-ndjson or text/csv.",
             ));
         }
     };

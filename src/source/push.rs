@@ -5,7 +5,7 @@
 //! | format's framing | content type | records |
 //! |---|---|---|
 //! | lines | `application/x-ndjson`, `application/jsonl`, `text/plain`, none | one a line |
-//! | lines | `application/json` | each JSON value; of an array, each element. Line breaks within are fine |
+//! | lines | `application/json`, `…+json` | each JSON value; of an array, each element. Line breaks within are fine |
 //! | CSV | `text/csv`, `text/plain`, none | RFC 4180; the first record is the header |
 //!
 //! Without a content type a body that begins with `[` is read as JSON. A JSON body that does not parse is

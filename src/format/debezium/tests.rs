@@ -38,6 +38,58 @@ fn change(field: &str, from: Option<&str>, to: Option<&str>) -> Change {
     Change { field: field.to_owned(), from: from.map(str::to_owned), to: to.map(str::to_owned) }
 }
 
+/// The same change in a CloudEvent: its attributes, then its data.
+fn cloud_event(source: &str, op: &str, data: &str) -> Event {
+    let source: serde_json::Map<String, serde_json::Value> = serde_json::from_str(source).unwrap();
+    let attribute = |(name, value): (&String, &serde_json::Value)| {
+        // All of them are texts there, or null.
+        let value = match value {
+            serde_json::Value::Number(_) | serde_json::Value::Bool(_) => format!("\"{value}\""),
+            text_or_null => text_or_null.to_string(),
+        };
+        format!("\"iodebezium{}\":{value},", name.replace('_', ""))
+    };
+    let attributes: String = source.iter().map(attribute).collect();
+    let event = parse(&format!(
+        r#"{{"id":"name:crm;lsn:24023128;txId:555","source":"/debezium/postgresql/crm","specversion":"1.0","type":"io.debezium.connector.postgresql.DataChangeEvent","time":"2026-11-20T08:00:00.000Z","datacontenttype":"application/json","iodebeziumop":"{op}",{attributes}"iodebeziumxmin":null,"iodebeziumtxid":"729:22180096","data":{data}}}"#
+    ));
+    text::tests::only_sets(&Debezium, &event);
+    event
+}
+
+#[test]
+fn a_cloud_event_says_what_its_envelope_says() {
+    let (before, after) = (r#"{"id":7,"name":"B","write_uid":2}"#, r#"{"id":7,"name":"A","write_uid":3}"#);
+    let images = format!(r#"{{"before":{before},"after":{after}}}"#);
+    for source in [POSTGRES, MYSQL] {
+        for data in [images.clone(), format!(r#"{{"schema":{{"type":"struct"}},"payload":{images}}}"#)] {
+            let mut event = cloud_event(source, "u", &data);
+            let mut expected = envelope(source, "u", before, after);
+            assert!(event.uid.is_some() && event.actor.id.is_some() && event.time.is_some());
+            assert_eq!(extra(&event, "cloudevents.source"), Some("/debezium/postgresql/crm"));
+            assert_eq!(extra(&event, "cloudevents.id"), Some("name:crm;lsn:24023128;txId:555"));
+            assert_eq!(extra(&event, "source.txid"), Some("729:22180096"));
+            // What neither of them maps has other names.
+            event.extra.clear();
+            expected.extra.clear();
+            assert_eq!(event, expected);
+        }
+    }
+}
+
+#[test]
+fn avro_in_a_cloud_event_is_kept_and_told() {
+    let event = cloud_event(POSTGRES, "c", r#""AAAAAAEAAgICAg==""#);
+    assert_eq!(defects(&event), ["bad_value:data"]);
+    assert_eq!(extra(&event, "data"), Some("AAAAAAEAAgICAg=="));
+    assert_eq!((event.action, event.feed.as_ref()), (Some(Action::Create), "debezium/create"));
+    for data in ["null", "{}", "[1]", r#"{"schema":null,"payload":null}"#] {
+        let event = cloud_event(POSTGRES, "d", data);
+        assert_eq!(event.action, Some(Action::Delete), "{data}");
+        assert!(event.changes.is_empty(), "{data}");
+    }
+}
+
 #[test]
 fn operations() {
     use Category as C;
