@@ -109,7 +109,7 @@ fn write(
     }
     let now = clock::now();
     let day = |time: Time| time.to_string().chars().take(10).collect::<String>();
-    let stamp: String = now.to_string().chars().filter(char::is_ascii_digit).take(20).collect();
+    let stamp: String = now.to_string().chars().filter(char::is_ascii_digit).take(STAMP_DIGITS).collect();
     let name = format!("{stamp}-{}-{}-{}", framework.id, day(period.0), day(period.1));
     let order = Order {
         paths: &console.paths,
@@ -128,9 +128,12 @@ fn write(
     }
 }
 
-/// A bundle has its name, which begins with a year, when it is whole; before, a dot stands in front of it.
+/// A bundle has its name when it is whole; before, a dot stands in front of it. So many digits begin each name.
+const STAMP_DIGITS: usize = 20;
+
 fn is_unfinished(name: &str) -> bool {
-    name.strip_prefix('.').is_some_and(|name| name.starts_with(|first: char| first.is_ascii_digit()))
+    let parts = name.strip_prefix('.').and_then(|name| name.split_once('-'));
+    parts.is_some_and(|(stamp, _)| stamp.len() == STAMP_DIGITS && stamp.bytes().all(|it| it.is_ascii_digit()))
 }
 
 /// Writes a bundle. Nothing stays of one that cannot be written. `false`: one of this name is being written.
@@ -145,24 +148,26 @@ fn keep(disk: &dyn Disk, folder: &Path, name: &str, files: &[File]) -> io::Resul
     };
     let written = write();
     if written.is_err() {
-        // Why it could not be written is what its maker needs to know.
-        let _ = remove(disk, &at);
+        remove(disk, &at);
     }
     written.map(|()| true)
 }
 
-fn remove(disk: &dyn Disk, at: &Path) -> io::Result<()> {
-    disk.names(at)?.iter().try_for_each(|file| disk.remove(&at.join(file)))?;
-    disk.remove_dir(at)
+fn remove(disk: &dyn Disk, at: &Path) {
+    match disk.remove_dir(at) {
+        Ok(()) => tracing::info!("{}: an unfinished report was removed", at.display()),
+        Err(error) => tracing::warn!("{}: an unfinished report cannot be removed: {error}", at.display()),
+    }
 }
 
 /// Removes what a daemon that died had begun to write. Only at the start, when nobody writes.
 pub(super) fn remove_unfinished(disk: &dyn Disk, state: &Path) {
     let folder = state.join("reports");
-    for name in disk.names(&folder).unwrap_or_default().into_iter().filter(|name| is_unfinished(name)) {
-        if let Err(error) = remove(disk, &folder.join(&name)) {
-            tracing::warn!("{}: cannot be removed: {error}", folder.join(&name).display());
+    match disk.names(&folder) {
+        Ok(names) => {
+            names.iter().filter(|name| is_unfinished(name)).for_each(|name| remove(disk, &folder.join(name)));
         }
+        Err(error) => tracing::warn!("{}: cannot be read: {error}", folder.display()),
     }
 }
 
@@ -224,13 +229,15 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let folder = state.path().join("reports");
         remove_unfinished(&RealDisk, state.path());
-        for bundle in ["2026-done", ".2026-begun", ".theirs"] {
-            std::fs::create_dir_all(folder.join(bundle)).unwrap();
+        let begun = "20261129031500123456-pci-dss-2026-01-01-2026-02-01";
+        let others = [".2025-archive", ".theirs", "20261129031500123456-gdpr-2026-01-01-2026-02-01"];
+        for bundle in others.into_iter().chain([format!(".{begun}").as_str()]) {
+            std::fs::create_dir_all(folder.join(bundle).join("within")).unwrap();
             std::fs::write(folder.join(bundle).join("report.tmp"), "text").unwrap();
         }
-        assert!(!keep(&RealDisk, &folder, "2026-begun", &[file("a")]).unwrap());
+        assert!(!keep(&RealDisk, &folder, begun, &[file("a")]).unwrap());
         remove_unfinished(&RealDisk, state.path());
-        assert_eq!(RealDisk.names(&folder).unwrap(), [".theirs", "2026-done"]);
-        assert!(keep(&RealDisk, &folder, "2026-begun", &[file("a")]).unwrap());
+        assert_eq!(RealDisk.names(&folder).unwrap(), others);
+        assert!(keep(&RealDisk, &folder, begun, &[file("a")]).unwrap());
     }
 }

@@ -142,6 +142,7 @@ mod tests {
         while !group.is_full() {
             add(&mut group, times);
             times += 1;
+            assert!(times <= 2 * GROUP_ENTRIES, "no limit closes it");
         }
         times
     }
