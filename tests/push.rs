@@ -109,6 +109,10 @@ fn what_is_answered_with_202_is_signed_and_stands_once() {
     gzip.write_all(records(Feed::Dataverse, 8..9).as_bytes()).unwrap();
     let gzip = gzip.finish().unwrap();
     assert_eq!(site.push("dv", &[BEARER, "Content-Encoding: gzip"], &gzip).status, 202);
+    for kind in ["application/json", "application/x-ndjson", "application/cloudevents+json"] {
+        let answer = site.push("sf", &[BEARER, &format!("Content-Type: {kind}")], b"{\"a\":1}");
+        assert_eq!((answer.status, answer.text().contains("text/csv")), (415, true), "{kind}");
+    }
     let csv = format!("{}{}", Feed::Salesforce.header(), records(Feed::Salesforce, 0..4));
     assert_eq!(site.push("sf", &[BEARER, "Content-Type: text/csv"], csv.as_bytes()).status, 202);
     let counts = site.counted();

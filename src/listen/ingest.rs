@@ -250,7 +250,7 @@ fn one(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>, Refused> {
     }
 }
 
-fn announced(headers: &HeaderMap, auth: &Auth) -> Result<Announced, Refused> {
+fn announced(headers: &HeaderMap, push: &Push) -> Result<Announced, Refused> {
     let packing = match one(headers, header::CONTENT_ENCODING)? {
         None | Some("identity") => Packing::Plain,
         Some("gzip" | "x-gzip") => Packing::Gzip,
@@ -258,8 +258,13 @@ fn announced(headers: &HeaderMap, auth: &Auth) -> Result<Announced, Refused> {
         Some(_) => return Err(Refused::Unsupported("Content-Encoding is gzip, zstd or identity.")),
     };
     let kind = one(headers, header::CONTENT_TYPE)?.map(|kind| kind.split(';').next().unwrap_or(kind).trim());
+    let csv = push.framing == Framing::Csv;
     let json = match kind.map(str::to_ascii_lowercase).as_deref() {
         None | Some("" | "text/plain" | "application/octet-stream") => None,
+        // Its first line would be taken for the header, and a body of one line for nothing at all.
+        Some(kind) if csv && kind != "text/csv" => {
+            return Err(Refused::Unsupported("Content-Type of this source is text/csv."));
+        }
         Some("application/json") => Some(true),
         Some("application/x-ndjson" | "application/ndjson" | "application/jsonl" | "text/csv") => Some(false),
         // RFC 6839: whatever it is besides, it is JSON. CloudEvents come so.
@@ -271,7 +276,7 @@ fn announced(headers: &HeaderMap, auth: &Auth) -> Result<Announced, Refused> {
         }
     };
     // A key that nobody signed would let whoever saw a message send it again under another one.
-    let name = match auth {
+    let name = match push.auth {
         Auth::Webhook(_) => webhook::ID,
         Auth::Token(_) | Auth::Signature(..) => "idempotency-key",
     };
@@ -296,7 +301,7 @@ impl Ingest {
         }
         target.spend()?;
         let (parts, body) = request.into_parts();
-        let announced = announced(&parts.headers, &target.push.auth)?;
+        let announced = announced(&parts.headers, &target.push)?;
         let room = self.room(target, &parts.headers, announced.packing)?;
         let body = read(body, target.push.max_body).await?;
         if !target.push.auth.admits(&parts.headers, &body, target.clock.now()) {
