@@ -105,20 +105,11 @@ enum Body<'a> {
 }
 
 fn unwrap(value: Json<'_>) -> Body<'_> {
-    let mut members = match value {
+    let members = match payload(value) {
         Json::Null => return Body::Tombstone,
         Json::Object(members) => members,
         _ => return Body::Other,
     };
-    let wrapped =
-        members.has("payload") && members.iter().all(|(name, _)| matches!(&**name, "schema" | "payload"));
-    if wrapped {
-        members = match members.take("payload") {
-            None => return Body::Tombstone,
-            Some(Json::Object(inner)) => inner,
-            Some(_) => return Body::Other,
-        };
-    }
     let envelope = members.get("op").is_some_and(|op| op.as_str().is_some())
         && ["source", "before", "after"].iter().any(|name| members.has(name));
     if envelope {
@@ -128,6 +119,14 @@ fn unwrap(value: Json<'_>) -> Body<'_> {
     } else {
         Body::Row(members)
     }
+}
+
+/// The payload beside a schema; what is nothing of that kind is itself.
+fn payload(value: Json<'_>) -> Json<'_> {
+    let Json::Object(mut members) = value else { return value };
+    let wrapped =
+        members.has("payload") && members.iter().all(|(name, _)| matches!(&**name, "schema" | "payload"));
+    if wrapped { members.take("payload").unwrap_or(Json::Null) } else { Json::Object(members) }
 }
 
 fn tombstone(event: &mut Event) {
@@ -145,6 +144,10 @@ fn set_operation(event: &mut Event, op: &str) {
         "r" => ("debezium/read", Category::Operation, Some(Action::Read)),
         "t" => ("debezium/truncate", Category::DataChange, Some(Action::Purge)),
         "m" => ("debezium/message", Category::Operation, None),
+        "" => {
+            event.defect(Defect::field(DefectCode::MissingField, "op"));
+            (NAME, Category::DataChange, None)
+        }
         other => {
             event.defect(Defect::field(DefectCode::UnknownType, other));
             (NAME, Category::DataChange, None)
@@ -153,13 +156,21 @@ fn set_operation(event: &mut Event, op: &str) {
     event.feed = Cow::Borrowed(feed);
     event.category = Some(category);
     event.action = action;
-    event.status = Some(op.to_owned());
+    event.status = Some(op.to_owned()).filter(|op| !op.is_empty());
     // The stream carries what the database committed.
     event.outcome = Some(Outcome::Success);
 }
 
 fn read_envelope(event: &mut Event, mut envelope: Members<'_>) {
-    let op = envelope.take_text("op").unwrap_or_default();
+    let op = match envelope.take("op") {
+        Some(Json::Text(op)) => op.into_owned(),
+        other => {
+            if let Some(text) = other.and_then(Json::into_text) {
+                text::keep(event, "op", text);
+            }
+            String::new()
+        }
+    };
     set_operation(event, &op);
     let mut source = match envelope.take("source") {
         Some(Json::Object(source)) => source,
@@ -175,7 +186,8 @@ fn read_envelope(event: &mut Event, mut envelope: Members<'_>) {
     set_time(event, &source, &envelope);
     let before = take_row(event, &mut envelope, "before");
     let after = take_row(event, &mut envelope, "after");
-    row::read(event, &op, before, after);
+    // Who stamped the row last did this only where it is known what was done.
+    row::read(event, if op.is_empty() { "unknown" } else { &op }, before, after);
     event.uid = uid(event, &op, &source);
     event.tenant = match (source.take_text("name"), source.take_text("db")) {
         (Some(name), Some(db)) => Some(format!("{name}/{db}")),

@@ -1,64 +1,97 @@
-//! The envelope within a CloudEvent, as `CloudEventsConverter` makes it in structured mode with JSON data.
+//! The envelope within a CloudEvent, as `CloudEventsConverter` makes it in structured mode.
 //!
-//! Forms: the attributes of CloudEvents 1.0 (`specversion`, `id`, `source`, `type`, `time` …); `iodebezium` and a
-//! name for every member of the envelope's `source` and for `op`; `data` with `before` and `after`, either bare or as
-//! `{"schema":…,"payload":…}`. Source: the Debezium documentation, "Exporting CloudEvents"; CloudEvents 1.0 §3.
+//! Form: the attributes of CloudEvents 1.0 (`specversion`, `id`, `source`, `type`, `time` …); `iodebezium` and a
+//! name for `op`, for every member of the envelope's `source` and, with `tx` before it, of its `transaction`; `data`
+//! with `before` and `after`, or with the row alone. `data` can be wrapped as `{"schema":…,"payload":…}`. Source: the
+//! Debezium documentation, "Exporting CloudEvents"; CloudEvents 1.0 §3.
 //!
 //! Decisions:
 //! * Names of extension attributes hold no underscore: those that are looked up get back the name that they have in
 //!   an envelope, the others keep what they came with. `iodebeziumtxId` is the transaction in `source`; `iodebeziumtxid`
-//!   is the envelope's `transaction`, which is not the same.
+//!   is that of `transaction`, which is not the same.
+//! * Columns of a row never become members of the envelope, whatever they are called.
 //! * CloudEvents' own attributes are kept as `cloudevents.<name>`: `source` means something else there.
-//! * Data in Avro (Base64) is not read: defect `bad_value:data`, and the text is kept and inspected.
+//! * Data that is no object (Avro comes as Base64) cannot be inspected column by column. The attributes are read,
+//!   the defect is `unparsed:data`, and nothing of it is kept.
+//! * With `extension.attributes.enable=false` nothing says what was done: `missing_field:op`, and no action.
 
 use super::super::text::json::{Json, Members};
 use crate::model::event::{Defect, DefectCode, Event};
 use std::borrow::Cow;
 
 const PREFIX: &str = "iodebezium";
+const TYPE: &str = "io.debezium.";
+const OP: &str = "iodebeziumop";
 /// What is looked up in `source`, of those whose name is another one here.
-const RENAMED: &[(&str, &str)] = &[
+const SOURCE: &[(&str, &str)] = &[
     ("tsms", "ts_ms"),
     ("tsus", "ts_us"),
     ("changelsn", "change_lsn"),
     ("eventserialno", "event_serial_no"),
 ];
+/// All members of `transaction`.
+const TRANSACTION: &[(&str, &str)] =
+    &[("txid", "id"), ("txtotalorder", "total_order"), ("txdatacollectionorder", "data_collection_order")];
+
+type List<'a> = Vec<(Cow<'a, str>, Json<'a>)>;
 
 /// Whether these are the members of such an event.
 pub(super) fn is_one(members: &Members<'_>) -> bool {
-    members.has("specversion") && members.has("data") && members.has("iodebeziumop")
+    let debezium = || members.get("type").and_then(Json::as_str).is_some_and(|kind| kind.starts_with(TYPE));
+    members.has("specversion") && members.has("data") && (members.has(OP) || debezium())
 }
 
 /// The envelope that it stands for.
 pub(super) fn envelope<'a>(event: &mut Event, members: Members<'a>) -> Members<'a> {
-    let (mut envelope, mut source) = (Vec::new(), Vec::new());
+    let (mut envelope, mut source, mut transaction) = (List::new(), List::new(), List::new());
+    let (mut rest, mut images) = (List::new(), Vec::new());
     for (name, value) in members {
-        match name.strip_prefix(PREFIX) {
-            Some("op") => envelope.push((Cow::Borrowed("op"), value)),
-            Some(member) => source.push((member_name(member), value)),
-            None if name == "data" => envelope.extend(data(event, value)),
-            None => envelope.push((Cow::Owned(format!("cloudevents.{name}")), value)),
+        if name == OP {
+            envelope.push((Cow::Borrowed("op"), value));
+        } else if let Some(member) = name.strip_prefix(PREFIX) {
+            match renamed(TRANSACTION, member) {
+                Some(name) => transaction.push((name, value)),
+                None => source.push((renamed(SOURCE, member).unwrap_or_else(|| owned(member)), value)),
+            }
+        } else if name == "data" {
+            images.push(super::payload(value));
+        } else {
+            rest.push((owned(&format!("cloudevents.{name}")), value));
         }
     }
-    envelope.push((Cow::Borrowed("source"), Json::Object(Members::from(source))));
-    Members::from(envelope)
+    let deleted = envelope.iter().any(|(_, op)| op.as_str() == Some("d"));
+    envelope.push((Cow::Borrowed("source"), Json::Object(source.into())));
+    if transaction.iter().any(|(_, value)| *value != Json::Null) {
+        envelope.push((Cow::Borrowed("transaction"), Json::Object(transaction.into())));
+    }
+    for data in images {
+        take_data(event, data, deleted, &mut envelope);
+    }
+    envelope.append(&mut rest);
+    envelope.into()
 }
 
-fn member_name(name: &str) -> Cow<'static, str> {
-    let known = RENAMED.iter().find(|(plain, _)| *plain == name);
-    known.map_or_else(|| Cow::Owned(name.to_owned()), |(_, known)| Cow::Borrowed(*known))
+fn owned<'a>(name: &str) -> Cow<'a, str> {
+    Cow::Owned(name.to_owned())
 }
 
-fn data<'a>(event: &mut Event, value: Json<'a>) -> Vec<(Cow<'a, str>, Json<'a>)> {
-    match value {
-        Json::Object(mut members) if members.has("schema") && members.has("payload") => {
-            members.take("payload").map(|payload| data(event, payload)).unwrap_or_default()
+fn renamed<'a>(names: &[(&str, &'static str)], name: &str) -> Option<Cow<'a, str>> {
+    names.iter().find(|(here, _)| *here == name).map(|(_, there)| Cow::Borrowed(*there))
+}
+
+fn take_data<'a>(event: &mut Event, data: Json<'a>, deleted: bool, envelope: &mut List<'a>) {
+    match data {
+        Json::Object(members) if members.has("before") || members.has("after") => {
+            for (name, value) in members {
+                let known = matches!(&*name, "before" | "after");
+                let name = if known { name } else { owned(&format!("data.{name}")) };
+                envelope.push((name, value));
+            }
         }
-        Json::Object(members) => members.into_iter().collect(),
-        Json::Null => Vec::new(),
-        other => {
-            event.defect(Defect::field(DefectCode::BadValue, "data"));
-            vec![(Cow::Borrowed("data"), other)]
+        row @ Json::Object(_) => {
+            envelope.push((Cow::Borrowed(if deleted { "before" } else { "after" }), row));
         }
+        Json::Null => {}
+        _ => event.defect(Defect::field(DefectCode::Unparsed, "data")),
     }
 }

@@ -38,37 +38,44 @@ fn change(field: &str, from: Option<&str>, to: Option<&str>) -> Change {
     Change { field: field.to_owned(), from: from.map(str::to_owned), to: to.map(str::to_owned) }
 }
 
+const SQL_SERVER: &str = r#"{"connector":"sqlserver","name":"crm","ts_ms":1795161600000,"ts_us":1795161600000123,"snapshot":"false","db":"crm","schema":"dbo","table":"contact","change_lsn":"00000027:00000758:0003","commit_lsn":"00000027:00000758:0005","event_serial_no":2}"#;
+
 /// The same change in a CloudEvent: its attributes, then its data.
 fn cloud_event(source: &str, op: &str, data: &str) -> Event {
+    let event = parse(&cloud_event_text(source, op, data));
+    text::tests::only_sets(&Debezium, &event);
+    event
+}
+
+fn cloud_event_text(source: &str, op: &str, data: &str) -> String {
     let source: serde_json::Map<String, serde_json::Value> = serde_json::from_str(source).unwrap();
     let attribute = |(name, value): (&String, &serde_json::Value)| {
-        // All of them are texts there, or null.
+        // Integers of 64 bits become texts; small ones and truths stay what they are.
         let value = match value {
-            serde_json::Value::Number(_) | serde_json::Value::Bool(_) => format!("\"{value}\""),
-            text_or_null => text_or_null.to_string(),
+            serde_json::Value::Number(_) if name != "row" => format!("\"{value}\""),
+            other => other.to_string(),
         };
         format!("\"iodebezium{}\":{value},", name.replace('_', ""))
     };
     let attributes: String = source.iter().map(attribute).collect();
-    let event = parse(&format!(
-        r#"{{"id":"name:crm;lsn:24023128;txId:555","source":"/debezium/postgresql/crm","specversion":"1.0","type":"io.debezium.connector.postgresql.DataChangeEvent","time":"2026-11-20T08:00:00.000Z","datacontenttype":"application/json","iodebeziumop":"{op}",{attributes}"iodebeziumxmin":null,"iodebeziumtxid":"729:22180096","data":{data}}}"#
-    ));
-    text::tests::only_sets(&Debezium, &event);
-    event
+    let op = serde_json::Value::from(op);
+    format!(
+        r#"{{"id":"name:crm;lsn:24023128;txId:555","source":"/debezium/postgresql/crm","specversion":"1.0","type":"io.debezium.connector.postgresql.DataChangeEvent","time":"2026-11-20T08:00:00.000Z","datacontenttype":"application/json","iodebeziumop":{op},{attributes}"iodebeziumxmin":null,"iodebeziumtxid":"729:22180096","iodebeziumtxtotalorder":null,"data":{data}}}"#
+    )
 }
 
 #[test]
 fn a_cloud_event_says_what_its_envelope_says() {
     let (before, after) = (r#"{"id":7,"name":"B","write_uid":2}"#, r#"{"id":7,"name":"A","write_uid":3}"#);
     let images = format!(r#"{{"before":{before},"after":{after}}}"#);
-    for source in [POSTGRES, MYSQL] {
+    for source in [POSTGRES, MYSQL, SQL_SERVER] {
         for data in [images.clone(), format!(r#"{{"schema":{{"type":"struct"}},"payload":{images}}}"#)] {
             let mut event = cloud_event(source, "u", &data);
             let mut expected = envelope(source, "u", before, after);
             assert!(event.uid.is_some() && event.actor.id.is_some() && event.time.is_some());
             assert_eq!(extra(&event, "cloudevents.source"), Some("/debezium/postgresql/crm"));
             assert_eq!(extra(&event, "cloudevents.id"), Some("name:crm;lsn:24023128;txId:555"));
-            assert_eq!(extra(&event, "source.txid"), Some("729:22180096"));
+            assert_eq!(extra(&event, "transaction"), Some(r#"{"id":"729:22180096","total_order":null}"#));
             // What neither of them maps has other names.
             event.extra.clear();
             expected.extra.clear();
@@ -78,15 +85,64 @@ fn a_cloud_event_says_what_its_envelope_says() {
 }
 
 #[test]
-fn avro_in_a_cloud_event_is_kept_and_told() {
-    let event = cloud_event(POSTGRES, "c", r#""AAAAAAEAAgICAg==""#);
-    assert_eq!(defects(&event), ["bad_value:data"]);
-    assert_eq!(extra(&event, "data"), Some("AAAAAAEAAgICAg=="));
-    assert_eq!((event.action, event.feed.as_ref()), (Some(Action::Create), "debezium/create"));
-    for data in ["null", "{}", "[1]", r#"{"schema":null,"payload":null}"#] {
+fn columns_of_a_row_in_a_cloud_event_are_columns_whatever_their_names() {
+    let row = r#"{"id":7,"source":"web","op":"x","name":"A","payload":"p","schema":"s"}"#;
+    for (op, image) in [("c", "after"), ("d", "before")] {
+        let whole = format!(r#"{{"{image}":{row}}}"#);
+        for data in [whole.as_str(), row] {
+            let text = cloud_event_text(POSTGRES, op, data);
+            let (attributes, data) = text.split_once("\"data\":").unwrap();
+            let first =
+                format!("{{\"data\":{},{}", &data[..data.len() - 1], &attributes[1..attributes.len() - 1]);
+            for text in [text.clone(), format!("{first}}}")] {
+                let event = parse(&text);
+                assert_eq!(event.fields, ["id", "source", "op", "name", "payload", "schema"], "{text}");
+                assert_eq!(
+                    (event.target.ids.as_slice(), event.status.as_deref()),
+                    (&["7".to_owned()][..], Some(op))
+                );
+                assert_eq!(event.tenant.as_deref(), Some("crm/odoo"));
+                assert!(
+                    event.extra.iter().all(|(_, value)| value != "web" && value != "A"),
+                    "{:?}",
+                    event.extra
+                );
+                assert_eq!(defects(&event), [""; 0], "{text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn of_data_that_cannot_be_read_nothing_is_kept() {
+    for data in [r#""AAAAAAEAAtgPCnh4eHh4IA==""#, "[1]", "7"] {
+        let event = cloud_event(POSTGRES, "c", data);
+        assert_eq!(defects(&event), ["unparsed:data"], "{data}");
+        assert!(event.extra.iter().all(|(name, _)| !name.starts_with("data")), "{:?}", event.extra);
+        assert_eq!((event.action, event.feed.as_ref()), (Some(Action::Create), "debezium/create"));
+        assert_eq!((event.message, event.changes.len()), (None, 0));
+    }
+    for data in ["null", "{}", r#"{"schema":null,"payload":null}"#] {
         let event = cloud_event(POSTGRES, "d", data);
-        assert_eq!(event.action, Some(Action::Delete), "{data}");
-        assert!(event.changes.is_empty(), "{data}");
+        assert_eq!((event.action, event.changes.len()), (Some(Action::Delete), 0), "{data}");
+        assert_eq!(defects(&event), [""; 0], "{data}");
+    }
+}
+
+#[test]
+fn a_cloud_event_that_does_not_say_what_was_done_is_not_guessed() {
+    let data = r#"{"before":null,"after":{"id":7,"write_uid":3}}"#;
+    let plain =
+        r#"{"id":"a","source":"/b","specversion":"1.0","type":"io.debezium.connector.mysql.DataChangeEvent""#;
+    for text in [
+        format!("{plain},\"data\":{data}}}"),
+        format!("{plain},\"iodebeziumop\":null,\"data\":{data}}}"),
+        format!("{plain},\"iodebeziumop\":[1],\"data\":{data}}}"),
+    ] {
+        let event = parse(&text);
+        assert_eq!(defects(&event), ["missing_field:op", "time_missing"], "{text}");
+        assert_eq!((event.action, event.status.as_deref(), event.actor.id.as_deref()), (None, None, None));
+        assert_eq!((event.target.ids.as_slice(), event.fields.len()), (&["7".to_owned()][..], 2));
     }
 }
 
@@ -332,5 +388,9 @@ proptest! {
         let op = serde_json::Value::String(op);
         let event = parse(&format!(r#"{{"op":{op},"before":{before},"after":{after},"source":{POSTGRES}}}"#));
         text::tests::only_sets(&Debezium, &event);
+        let images = format!(r#"{{"before":{before},"after":{after}}}"#);
+        for data in [&images, &before, &op.to_string(), "null"] {
+            cloud_event(MYSQL, op.as_str().unwrap_or_default(), data);
+        }
     }
 }
