@@ -19,8 +19,8 @@
 //! borrowed strings, match the pattern, hash the line with the hash before it, write it, sync every megabyte. It
 //! normalises nothing, masks nothing, has no rules, no tree, no signature and no position to resume at.
 //!
-//! The bare trail is the same loop with the hashing and writing of a trail: a keyed digest of every record, an entry as
-//! long as ours, its hash in the next one and in a tree, a sync a megabyte, and every byte read back and hashed again. It
+//! The bare trail is the same loop with the hashing and writing of a trail: a keyed digest of every record, an entry with
+//! our members, its hash in the next one and in a tree, a sync a megabyte, and every byte read back and hashed again. It
 //! has no commit lines, signatures, tiles or checkpoints, and what changed stands there as a constant, unread. So its row
 //! is about what a program could reach that keeps such a trail and does nothing else.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
