@@ -56,6 +56,14 @@ impl Known {
     }
 }
 
+/// A stream that is to be read, in the order of turns.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Turn {
+    was_held: bool,
+    modified: Option<SystemTime>,
+    serial: u64,
+}
+
 /// What new files are compared with, gathered once a sweep.
 #[derive(Default)]
 pub(super) struct Known {
@@ -123,10 +131,11 @@ impl FileSource {
     }
 
     /// Puts streams into the queue, the least recently written first, so that a rotated file comes
-    /// before its successor.
-    fn enqueue(&mut self, mut order: Vec<(Option<SystemTime>, u64)>) {
+    /// before its successor. What may be a copy comes after all of them: its original may have been truncated since
+    /// the last look, and that is found when it has its turn.
+    fn enqueue(&mut self, mut order: Vec<Turn>) {
         order.sort();
-        for (_, serial) in order {
+        for Turn { serial, .. } in order {
             if let Some(stream) = self.streams.get_mut(&serial)
                 && !std::mem::replace(&mut stream.due, true)
             {
@@ -185,7 +194,7 @@ impl FileSource {
         listed: bool,
         mode: Mode,
         now: Instant,
-        order: &mut Vec<(Option<SystemTime>, u64)>,
+        order: &mut Vec<Turn>,
     ) {
         let mac = path.map(|path| path_mac(&self.shared.matching, path));
         let Some(stream) = self.streams.get_mut(&serial) else { return };
@@ -220,7 +229,7 @@ impl FileSource {
         stream.modified = meta.modified().ok();
         let quiet = now.saturating_duration_since(stream.quiet_since);
         if stream.unfinished && !stream.trouble && quiet >= QUIET {
-            order.push((stream.modified, serial));
+            order.push(Turn { was_held: false, modified: stream.modified, serial });
         }
         if stream.held {
             let wait = match self.shared.whole {
@@ -240,20 +249,14 @@ impl FileSource {
             }
             let Some(stream) = self.streams.get_mut(&serial) else { return };
             stream.held = false;
-            order.push((stream.modified, serial));
+            order.push(Turn { was_held: true, modified: stream.modified, serial });
         } else if stream.look != Some(look) || mode != Mode::Follow {
-            order.push((stream.modified, serial));
+            order.push(Turn { was_held: false, modified: stream.modified, serial });
         }
     }
 
     /// Streams that no pattern matched: rotated out of sight, deleted, or gone.
-    fn sweep_unlisted(
-        &mut self,
-        complete: bool,
-        mode: Mode,
-        now: Instant,
-        order: &mut Vec<(Option<SystemTime>, u64)>,
-    ) {
+    fn sweep_unlisted(&mut self, complete: bool, mode: Mode, now: Instant, order: &mut Vec<Turn>) {
         let unlisted: Vec<u64> = self
             .streams
             .iter()
@@ -302,7 +305,7 @@ impl FileSource {
     }
 
     /// Ends what is rotated and quiet: first a last record without terminator, then the handle.
-    fn settle(&mut self, now: Instant, order: &mut Vec<(Option<SystemTime>, u64)>) {
+    fn settle(&mut self, now: Instant, order: &mut Vec<Turn>) {
         let quiet: Vec<u64> = self
             .streams
             .iter()
@@ -315,7 +318,7 @@ impl FileSource {
             if stream.unread() > 0 {
                 if !stream.trouble {
                     stream.finish = true;
-                    order.push((stream.modified, serial));
+                    order.push(Turn { was_held: false, modified: stream.modified, serial });
                 }
             } else if !stream.listed
                 && let Some(file) = self.handles.remove(&serial)
@@ -412,7 +415,7 @@ impl FileSource {
         mode: Mode,
         now: Instant,
         known: &mut Known,
-        order: &mut Vec<(Option<SystemTime>, u64)>,
+        order: &mut Vec<Turn>,
         troubles: &mut BTreeMap<PathBuf, String>,
     ) {
         // Every path counts: one name outside an excluded folder does not open what another hides.

@@ -229,6 +229,33 @@ fn copies_truncations_and_deaths() {
     }
 }
 
+/// Both are seen at once: that nothing was written to the copy for long, and that the original was truncated. A daemon
+/// that was stopped for some seconds between the two looks meets them so.
+#[test]
+fn a_copy_waits_until_its_original_was_looked_at() {
+    for renamed in [false, true] {
+        let mut bench = Bench::with("a.log*", Framing::Line, |options| options.read_size = 4096);
+        bench.append("a.log", lines(0..400));
+        bench.follow();
+        fs::copy(bench.path("a.log"), bench.path("a.log.1")).unwrap();
+        bench.follow();
+        let original = fs::OpenOptions::new().write(true).truncate(true).open(bench.path("a.log")).unwrap();
+        if renamed {
+            bench.rename("a.log", "a.log.2");
+        }
+        bench.append("a.log", lines(400..410));
+        // Later than the copy, whatever the kernel's clock says.
+        original.set_modified(std::time::SystemTime::now() + Duration::from_secs(1)).unwrap();
+        bench.pass(Duration::from_secs(3));
+        bench.follow();
+        let mut records = bench.records.clone();
+        records.sort();
+        let mut expected = expect_lines(0..410);
+        expected.sort();
+        assert_eq!(records, expected, "renamed: {renamed}");
+    }
+}
+
 fn rotate_at_random(seed: u64, copies: bool) {
     let mut numbers = Numbers(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let pattern = if seed.is_multiple_of(2) { "a.log*" } else { "a.log" };
