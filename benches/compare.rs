@@ -26,6 +26,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use crmwarden::inspect::dlp::generate::Generator;
+use crmwarden::model::Hash;
+use crmwarden::model::digest::write_hex;
+use crmwarden::trail::tree::{Frontier, leaf_hash};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
@@ -250,32 +253,31 @@ fn bare_trail(folder: &Path) {
     trail.commit();
 }
 
-/// Entries of one megabyte at a time, their chain and the hashes of the tree's whole subtrees.
+/// Entries of one megabyte at a time, their chain and their tree.
 struct BareTrail {
     file: File,
     /// How many bytes of it are durable.
     durable: u64,
     group: Vec<u8>,
     /// Of the group: where the entries end, and their hashes.
-    entries: Vec<(usize, [u8; 32])>,
-    number: u64,
-    before: [u8; 32],
-    subtrees: Vec<[u8; 32]>,
+    entries: Vec<(usize, Hash)>,
+    before: Hash,
+    tree: Frontier,
 }
 
 impl BareTrail {
     fn create(folder: &Path) -> BareTrail {
         let path = folder.join("bare.all");
         let file = File::options().read(true).write(true).create_new(true).open(path).unwrap();
-        let (group, entries, subtrees) = (Vec::with_capacity(2 * GROUP), Vec::new(), Vec::new());
-        BareTrail { file, durable: 0, group, entries, number: 0, before: [0; 32], subtrees }
+        let (group, entries) = (Vec::with_capacity(2 * GROUP), Vec::new());
+        BareTrail { file, durable: 0, group, entries, before: Hash::default(), tree: Frontier::default() }
     }
 
     /// What the row says, in the order and the words of an `event` entry.
     fn append(&mut self, row: &Row<'_>, offset: u64, digest: &[u8]) {
         let start = self.group.len();
-        write!(self.group, "{{\"i\":{},\"prev\":\"", self.number).unwrap();
-        hex(&self.before, &mut self.group);
+        write!(self.group, "{{\"i\":{},\"prev\":\"", self.tree.size()).unwrap();
+        write_hex(&self.before.0, &mut self.group);
         let pieces = [
             "\",\"t\":\"2026-11-20T00:00:00.000000Z\",\"kind\":\"event\",\"time\":\"",
             row.createdon,
@@ -294,26 +296,16 @@ impl BareTrail {
         ];
         pieces.iter().for_each(|piece| self.group.extend_from_slice(piece.as_bytes()));
         write!(self.group, "{offset}\",\"hmac\":\"1:").unwrap();
-        hex(&digest[..16], &mut self.group);
+        write_hex(&digest[..16], &mut self.group);
         self.group.extend_from_slice(b"\"}}");
         let leaf = leaf_hash(&self.group[start..]);
         self.before = leaf;
         self.entries.push((self.group.len(), leaf));
         self.group.push(b'\n');
-        self.number += 1;
-        self.grow(leaf);
+        self.tree.push(leaf, &mut |_, _, _| {});
         if self.group.len() >= GROUP {
             self.commit();
         }
-    }
-
-    /// A subtree is whole where the count of its leaves is even at its height.
-    fn grow(&mut self, mut hash: [u8; 32]) {
-        for _ in 0..self.number.trailing_zeros() {
-            let left = self.subtrees.pop().unwrap();
-            hash = Sha256::new().chain_update([1]).chain_update(left).chain_update(hash).finalize().into();
-        }
-        self.subtrees.push(hash);
     }
 
     fn commit(&mut self) {
@@ -328,20 +320,6 @@ impl BareTrail {
         self.durable += self.group.len() as u64;
         self.group.clear();
     }
-}
-
-fn leaf_hash(entry: &[u8]) -> [u8; 32] {
-    Sha256::new().chain_update([0]).chain_update(entry).finalize().into()
-}
-
-/// At most 32 bytes.
-fn hex(bytes: &[u8], out: &mut Vec<u8>) {
-    let digit = |value: u8| value + if value < 10 { b'0' } else { b'a' - 10 };
-    let mut text = [0; 64];
-    for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
-        pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
-    }
-    out.extend_from_slice(&text[..2 * bytes.len()]);
 }
 
 fn bare(dir: &Path, input: &Input, which: &str) -> Option<Took> {

@@ -156,7 +156,7 @@ fn set_operation(event: &mut Event, op: &str) {
     event.feed = Cow::Borrowed(feed);
     event.category = Some(category);
     event.action = action;
-    event.status = Some(op.to_owned()).filter(|op| !op.is_empty());
+    event.status = (!op.is_empty()).then(|| op.to_owned());
     // The stream carries what the database committed.
     event.outcome = Some(Outcome::Success);
 }

@@ -44,19 +44,20 @@ pub(super) fn is_one(members: &Members<'_>) -> bool {
 /// The envelope that it stands for.
 pub(super) fn envelope<'a>(event: &mut Event, members: Members<'a>) -> Members<'a> {
     let (mut envelope, mut source, mut transaction) = (List::new(), List::new(), List::new());
-    let (mut rest, mut images) = (List::new(), Vec::new());
+    let (mut rest, mut bodies) = (List::new(), Vec::new());
     for (name, value) in members {
         if name == OP {
             envelope.push((Cow::Borrowed("op"), value));
         } else if let Some(member) = name.strip_prefix(PREFIX) {
             match renamed(TRANSACTION, member) {
                 Some(name) => transaction.push((name, value)),
-                None => source.push((renamed(SOURCE, member).unwrap_or_else(|| owned(member)), value)),
+                None => source
+                    .push((renamed(SOURCE, member).unwrap_or_else(|| Cow::Owned(member.to_owned())), value)),
             }
         } else if name == "data" {
-            images.push(super::payload(value));
+            bodies.push(super::payload(value));
         } else {
-            rest.push((owned(&format!("cloudevents.{name}")), value));
+            rest.push((Cow::Owned(format!("cloudevents.{name}")), value));
         }
     }
     let deleted = envelope.iter().any(|(_, op)| op.as_str() == Some("d"));
@@ -64,15 +65,11 @@ pub(super) fn envelope<'a>(event: &mut Event, members: Members<'a>) -> Members<'
     if transaction.iter().any(|(_, value)| *value != Json::Null) {
         envelope.push((Cow::Borrowed("transaction"), Json::Object(transaction.into())));
     }
-    for data in images {
+    for data in bodies {
         take_data(event, data, deleted, &mut envelope);
     }
     envelope.append(&mut rest);
     envelope.into()
-}
-
-fn owned<'a>(name: &str) -> Cow<'a, str> {
-    Cow::Owned(name.to_owned())
 }
 
 fn renamed<'a>(names: &[(&str, &'static str)], name: &str) -> Option<Cow<'a, str>> {
@@ -84,7 +81,7 @@ fn take_data<'a>(event: &mut Event, data: Json<'a>, deleted: bool, envelope: &mu
         Json::Object(members) if members.has("before") || members.has("after") => {
             for (name, value) in members {
                 let known = matches!(&*name, "before" | "after");
-                let name = if known { name } else { owned(&format!("data.{name}")) };
+                let name = if known { name } else { Cow::Owned(format!("data.{name}")) };
                 envelope.push((name, value));
             }
         }
